@@ -1,0 +1,1 @@
+"""A private key, its leaf and its chain as one immutable value."""

@@ -1,0 +1,1 @@
+"""The only part with memory: what, when, by whom."""

@@ -1,0 +1,1 @@
+"""From the SNI name to the newest good bundle."""

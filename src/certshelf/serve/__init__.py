@@ -1,0 +1,1 @@
+"""How each kind of server gets the bundle at a handshake."""

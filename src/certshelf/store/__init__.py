@@ -1,0 +1,1 @@
+"""Where bytes lie, with versions; knows no certificates."""

@@ -1,0 +1,1 @@
+"""Rigs and helpers that several tests share."""
