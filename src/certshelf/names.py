@@ -19,7 +19,7 @@ from functools import lru_cache
 from certshelf.errors import NameInvalid
 
 SUFFIX = ".pfx"
-MAX_FILE_NAME_BYTES = 255
+MAX_FILE_NAME_BYTES = 250  # file systems allow 255; its record and history need the rest
 _MAX_NAME = 253
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _LDH_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)

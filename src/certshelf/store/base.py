@@ -131,6 +131,17 @@ class Watchable(Protocol):
         ...
 
 
+@runtime_checkable
+class Stamped(Protocol):
+    """A store whose top folder itself shows that something in it changed."""
+
+    def stamp(self) -> int | None:
+        """When a file of the top folder was last added, replaced or removed, in nanoseconds since
+        the epoch by the machine's clock; None when unknown. Costs microseconds, never lists.
+        """
+        ...
+
+
 def check_key(key: str) -> tuple[str, ...]:
     """The parts of a key, or StoreInvalidName: no store opens anything else.
 

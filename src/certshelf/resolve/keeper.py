@@ -1,0 +1,203 @@
+"""The keeper: background threads that keep the index and what is served fresh.
+
+One thread lists the store when it is due, one listens to its change hints where it has any, and a
+few load files, so that one hanging call never holds up another name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from certshelf.clock import Clock
+from certshelf.errors import StoreError
+from certshelf.names import SUFFIX
+from certshelf.resolve.index import NameIndex
+from certshelf.resolve.loading import Served
+from certshelf.store.base import Store, Version, Watchable
+
+_LOADERS = 4
+_MAX_QUEUED = 10_000
+_STAMP_SECONDS = 1.0
+_REST = 10.0
+"""After a listing of t seconds the next one waits 10 t: a large shelf is not listed all day."""
+
+
+class Keepable(Protocol):
+    """What the keeper needs of a resolver."""
+
+    def reload(self, file: str) -> Served | None:
+        """Read a file now."""
+        ...
+
+    def settle(self, file: str) -> None:
+        """A file is gone: was it retired?"""
+        ...
+
+    def is_served(self, file: str) -> bool:
+        """Whether it is in memory."""
+        ...
+
+    def is_behind(self, file: str, version: Version | None) -> bool:
+        """Whether this version is new to us."""
+        ...
+
+    def forget_absent(self, stems: frozenset[str]) -> None:
+        """These may be there now."""
+        ...
+
+    def tell(self, stems: frozenset[str]) -> None:
+        """Tell the listeners."""
+        ...
+
+
+class Keeper:
+    """The threads of one resolver: all daemons, so a hung share cannot hold the process."""
+
+    def __init__(
+        self,
+        resolver: Keepable,
+        index: NameIndex,
+        store: Store,
+        poll_seconds: float,
+        clock: Clock,
+    ) -> None:
+        self._clock = clock
+        self._resolver = resolver
+        self._index = index
+        self._store = store
+        self._poll_seconds = poll_seconds
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._ready = threading.Event()
+        self._queue: queue.Queue[Callable[[], object] | None] = queue.Queue(_MAX_QUEUED)
+        self._queued: set[str] = set()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Start the threads, once."""
+        if self._threads:
+            return
+        jobs: list[Callable[[], None]] = [self._list_forever, *[self._load_forever] * _LOADERS]
+        if isinstance(self._store, Watchable):
+            jobs.append(self._watch_forever)
+        self._threads = [
+            threading.Thread(target=job, name="certshelf-keeper", daemon=True) for job in jobs
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Ask the threads to end, and wait for those that are not in a hanging call."""
+        self._stop.set()
+        self._wake.set()
+        for _ in range(_LOADERS):
+            self._put(None)
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(timeout=1.0)
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait for the first complete listing."""
+        return self._ready.wait(timeout_s)
+
+    def hurry(self, file: str) -> None:
+        """Look at a file soon, off the handshake path; asked twice it is done once."""
+        if file in self._queued:
+            return
+        self._queued.add(file)
+        if not self._put(lambda: self._refresh(file)):
+            self._queued.discard(file)
+
+    def later(self, call: Callable[..., object], *args: object) -> None:
+        """Do something off the handshake path; at once when nothing runs in the background."""
+        if not self._threads or not self._put(lambda: call(*args)):
+            call(*args)
+
+    def _put(self, job: Callable[[], object] | None) -> bool:
+        try:
+            self._queue.put_nowait(job)
+        except queue.Full:
+            return False
+        return True
+
+    def _refresh(self, file: str) -> None:
+        self._queued.discard(file)
+        try:
+            version = self._store.look(file)
+        except StoreError:
+            self._resolver.reload(file)  # counts the error, or falls back to the disk copy
+            return
+        if version is None and self._resolver.is_served(file):
+            self._resolver.settle(file)
+        elif self._resolver.is_behind(file, version):
+            self._resolver.reload(file)
+
+    # --- the threads
+
+    def _load_forever(self) -> None:
+        while not self._stop.is_set():
+            job = self._queue.get()
+            if job is None:
+                return
+            with contextlib.suppress(Exception):  # the thread's outer wall: one job, not all
+                job()
+
+    def _list_forever(self) -> None:
+        while not self._stop.is_set():
+            took = self._list()
+            self._wait(self._poll_seconds, at_least=took * _REST)
+
+    def _wait(self, seconds: float, at_least: float) -> None:
+        """Until the poll is due, a hint came, or the folder's own stamp moved."""
+        slept = 0.0
+        while slept < seconds and not self._stop.is_set():
+            if self._wake.wait(_STAMP_SECONDS):
+                self._wake.clear()
+                slept = seconds if slept >= at_least else slept
+            slept += _STAMP_SECONDS
+            if slept >= at_least and self._index.is_behind():
+                return
+
+    def _list(self) -> float:
+        """One listing and what follows from it; how many seconds it took."""
+        started = self._clock.monotonic()
+        try:
+            changed = self._index.refresh()
+        except StoreError:
+            return 0.0
+        self._ready.set()
+        self._changed(changed)
+        return self._clock.monotonic() - started
+
+    def _watch_forever(self) -> None:
+        assert isinstance(self._store, Watchable)  # noqa: S101  start() looked
+        while not self._stop.is_set():
+            try:
+                for keys in self._store.watch(self._stop):
+                    self._hinted(keys)
+            except StoreError:
+                pass
+            self._stop.wait(_STAMP_SECONDS)  # a watch that ended is begun again
+            self._wake.set()
+
+    def _hinted(self, keys: frozenset[str]) -> None:
+        stems = frozenset(key[: -len(SUFFIX)] for key in keys if key.endswith(SUFFIX))
+        if not keys:
+            self._wake.set()
+        for stem in stems:
+            self._index.add(stem)
+        self._changed(stems)
+
+    def _changed(self, stems: frozenset[str]) -> None:
+        """Reload what is in memory, and tell the listeners about the rest at once."""
+        self._resolver.forget_absent(stems)
+        for stem in stems:
+            if self._resolver.is_served(stem + SUFFIX):
+                self.hurry(stem + SUFFIX)
+        others = frozenset(s for s in stems if not self._resolver.is_served(s + SUFFIX))
+        if others:
+            self._resolver.tell(others)

@@ -1,0 +1,100 @@
+"""Loading one file for serving: the conditions without which nothing is served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from certshelf.bundle.check import check
+from certshelf.bundle.model import Bundle
+from certshelf.errors import OlderBundle, RecordInvalid, Unvouched
+from certshelf.names import HostName
+from certshelf.shelf.files import decode
+from certshelf.shelf.manifest import Record, State
+from certshelf.shelf.shelf import Shelf
+from certshelf.store.base import Version
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Served:
+    """A bundle that may be served: from which file, at which version.
+
+    until: its not-after in seconds since the epoch. data: the PFX as it lay on the shelf.
+    """
+
+    file: str
+    bundle: Bundle
+    version: Version
+    until: float
+    data: bytes = field(repr=False)
+
+
+def load(shelf: Shelf, file: str, last: Served | None) -> Served | None:
+    """Read one file from the store and prove that it may be served; None when it is not there.
+
+    last: what is served under this name now. Raises StoreError, BundleError (it does not open,
+    is not sound for its name, is not valid now), OlderBundle (older than last, and no record calls
+    it a rollback), Unvouched (records are demanded and none vouches for these bytes).
+    """
+    blob = shelf.store.get(file)
+    if blob is None:
+        return None
+    return accept(shelf, file, blob.data, blob.version, last)
+
+
+def accept(shelf: Shelf, file: str, data: bytes, version: Version, last: Served | None) -> Served:
+    """Prove that bytes of the store may be served under a file name; errors as load()."""
+    served = _sound(shelf, file, data, version)
+    older = _is_older(served.bundle, last)
+    record = _record(shelf, file) if older or shelf.manifest.is_signed else None
+    if shelf.manifest.is_signed:
+        _refuse_unvouched(file, data, record)
+    if older and not (record and record.rollback and record.vouches_for(data)):
+        raise OlderBundle(
+            f"not serving {file}: it is older than what is served",
+            hint="`certshelf shelf restore` puts an older certificate back on purpose",
+        )
+    return served
+
+
+def accept_again(shelf: Shelf, file: str, data: bytes) -> Served:
+    """Bytes that were accepted before, from this reader's own disk: sound for the name still?
+
+    Raises BundleError. The store may be out of reach, so no record is asked for.
+    """
+    return _sound(shelf, file, data, Version("disk"))
+
+
+def _sound(shelf: Shelf, file: str, data: bytes, version: Version) -> Served:
+    bundle = decode(data, shelf.passwords)
+    refusal = check(bundle, HostName.from_file_name(file), shelf.clock.now())
+    if refusal is not None:
+        raise refusal
+    return Served(file, bundle, version, bundle.not_after.timestamp(), data)
+
+
+def is_retired(shelf: Shelf, file: str) -> bool:
+    """Whether the manager says that it took this file off the shelf on purpose."""
+    record = _record(shelf, file)
+    return record is not None and record.state is State.RETIRED
+
+
+def _record(shelf: Shelf, file: str) -> Record | None:
+    try:
+        seen = shelf.manifest.read(file)
+    except RecordInvalid:
+        return None
+    return seen[0] if seen else None
+
+
+def _refuse_unvouched(file: str, data: bytes, record: Record | None) -> None:
+    if record is None or record.state is State.RETIRED or not record.vouches_for(data):
+        raise Unvouched(
+            f"not serving {file}: no signed record vouches for its bytes",
+            hint="somebody else wrote it; `certshelf shelf verify` says more",
+        )
+
+
+def _is_older(bundle: Bundle, last: Served | None) -> bool:
+    if last is None:
+        return False
+    return bundle.not_before < last.bundle.not_before and bundle.not_after < last.bundle.not_after

@@ -1,0 +1,327 @@
+"""Resolver: from the SNI name to the newest good bundle, at every handshake.
+
+The handshake path does bounded work: a dictionary, on a local shelf a stat, and after a change
+one decode. It never lists a folder, never does network I/O, never raises, and never drops what is
+served because of one error or one not-found.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from certshelf.bundle.model import Bundle
+from certshelf.errors import CertshelfError, NameInvalid, StoreError
+from certshelf.names import SUFFIX, HostName
+from certshelf.resolve.disk import DiskCache
+from certshelf.resolve.index import NameIndex
+from certshelf.resolve.keeper import Keeper
+from certshelf.resolve.limits import Forgetful, TokenBucket
+from certshelf.resolve.loading import Served, accept_again, is_retired, load
+from certshelf.shelf.shelf import Shelf
+from certshelf.store.base import Version
+
+POLL_SECONDS = 60.0
+_MAX_SERVED = 200_000
+_MAX_ABSENT = 10_000
+_ABSENT_SECONDS = 1.0
+_LOOKS_PER_SECOND = 20.0
+_LOOKS_AT_ONCE = 50.0
+
+Listener = Callable[[frozenset[str]], None]
+
+
+@dataclass(slots=True)
+class ResolverState:
+    """What a resolver did, for metrics and the doctor. Counters only grow.
+
+    refused: file -> why its newest bytes are not served. surprises: errors that nobody foresaw.
+    """
+
+    names: int = 0
+    is_complete: bool = False
+    served: int = 0
+    loads: int = 0
+    looks: int = 0
+    misses: int = 0
+    store_errors: int = 0
+    surprises: int = 0
+    last_store_error: str = ""
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+class Resolver:
+    """Answers for one shelf. Safe to use from several threads; start() it, close() it.
+
+    disk: keeps the last good PFX of each name, so that a reader starts with the shelf unreachable.
+    poll_seconds: how often the store is listed when nothing says that it changed.
+    allow: the only names to serve, None for all that lie on the shelf.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        *,
+        disk: DiskCache | None = None,
+        poll_seconds: float = POLL_SECONDS,
+        allow: Callable[[HostName], bool] | None = None,
+    ) -> None:
+        self.shelf = shelf
+        self._disk = disk
+        self._allow = allow
+        self._clock = shelf.clock
+        self._index = NameIndex(shelf.store)
+        self._served: dict[str, Served] = {}
+        self._refused: dict[str, tuple[Version, str]] = {}
+        self._absent = Forgetful(_ABSENT_SECONDS, _MAX_ABSENT, self._clock.monotonic)
+        self._looks = TokenBucket(_LOOKS_PER_SECOND, _LOOKS_AT_ONCE, self._clock.monotonic)
+        self._flights: dict[str, threading.Lock] = {}
+        self._flights_lock = threading.Lock()
+        self._listeners: list[Listener] = []
+        self._state = ResolverState()
+        self._files = lru_cache(maxsize=50_000)(self._files_of)
+        self._keeper = Keeper(self, self._index, shelf.store, poll_seconds, self._clock)
+
+    def start(self) -> Resolver:
+        """Begin to keep the index and what is served fresh, in the background; returns at once."""
+        self._keeper.start()
+        return self
+
+    def close(self) -> None:
+        """Stop the background work; safe to repeat. What is served stays answerable."""
+        self._keeper.close()
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until the index of names is complete; False after timeout_s seconds."""
+        return self._keeper.wait_ready(timeout_s)
+
+    # --- the handshake path
+
+    def resolve(self, sni: str) -> Bundle | None:
+        """The bundle to serve for a name, None for the server's own default. Never raises."""
+        served = self.find(sni)
+        return served.bundle if served else None
+
+    def find(self, sni: str) -> Served | None:
+        """As resolve(), with the file that answers. Never raises."""
+        try:
+            now = self._clock.now().timestamp()
+            for file in self._files(sni):
+                served = self._newest(file)
+                if served is not None and served.until > now:
+                    return served
+            self._state.misses += 1
+        except Exception:  # noqa: BLE001  the handshake's outer wall: a counter, not a crash
+            self._state.surprises += 1
+        return None
+
+    def known(self, sni: str) -> bool:
+        """Whether the index has the name or its wildcard; costs the store nothing."""
+        return any(
+            file in self._served or file[: -len(SUFFIX)] in self._index for file in self._files(sni)
+        )
+
+    def _files_of(self, sni: str) -> tuple[str, ...]:
+        try:
+            host = HostName.parse(sni)
+        except NameInvalid:
+            return ()
+        if host.is_wildcard or (self._allow is not None and not self._allow(host)):
+            return ()
+        return tuple(candidate.file_name() for candidate in host.candidates())
+
+    def _newest(self, file: str) -> Served | None:
+        served = self._served.get(file)
+        if served is None:
+            return self._cold(file)
+        if self.shelf.store.is_local:
+            self._look(file, served)
+            return self._served.get(file, served)
+        return served
+
+    def _look(self, file: str, served: Served) -> None:
+        """One stat; reload when the file is another one. Another thread's reload is not awaited."""
+        try:
+            version = self.shelf.store.look(file)
+        except StoreError as error:
+            self._store_failed(error)
+            return
+        if version == served.version or self._is_refused(file, version):
+            return
+        if version is None:
+            self._keeper.hurry(file)
+            return
+        flight = self._flight(file)
+        if flight.acquire(blocking=False):
+            try:
+                self.reload(file)
+            finally:
+                flight.release()
+
+    def _cold(self, file: str) -> Served | None:
+        if file in self._absent or not self._may_look(file):
+            return None
+        if not self.shelf.store.is_local:
+            self._keeper.hurry(file)
+            return self._from_disk(file)
+        with self._flight(file):
+            served = self._served.get(file)
+            if served is None and not self._is_refused(file, self._version(file)):
+                served = self.reload(file)
+        if served is None:
+            self._absent.add(file)
+        return served
+
+    def _may_look(self, file: str) -> bool:
+        """Whether a name that is not in memory may cost the store one look."""
+        if file[: -len(SUFFIX)] in self._index:
+            return True
+        if self._index.is_complete and self._index.is_current():
+            return False
+        if not self._looks.take():
+            return False
+        self._state.looks += 1
+        return True
+
+    def _version(self, file: str) -> Version | None:
+        try:
+            return self.shelf.store.look(file)
+        except StoreError:
+            return None  # reload() meets the same error and counts it
+
+    def _is_refused(self, file: str, version: Version | None) -> bool:
+        return version is not None and self._refused.get(file, ("", ""))[0] == version
+
+    def _flight(self, file: str) -> threading.Lock:
+        with self._flights_lock:
+            if len(self._flights) > _MAX_ABSENT:
+                self._flights.clear()  # at worst a file is loaded twice
+            return self._flights.setdefault(file, threading.Lock())
+
+    # --- loading; also called by the keeper
+
+    def reload(self, file: str) -> Served | None:
+        """Read a file now and serve it if it may be; what is served after that, or None.
+
+        Any failure leaves what was served, and is counted.
+        """
+        last = self._served.get(file) or self._from_disk(file)
+        try:
+            served = load(self.shelf, file, last)
+        except StoreError as error:
+            self._store_failed(error)
+            return last
+        except CertshelfError as error:
+            self._refuse(file, str(error))
+            return last
+        self._state.loads += 1
+        if served is None:
+            return last
+        self._accept(served)
+        return served
+
+    def settle(self, file: str) -> None:
+        """A file is gone: stop serving it only if the manager says that it was retired."""
+        try:
+            if self.shelf.store.look(file) is None and is_retired(self.shelf, file):
+                self._served.pop(file, None)
+                if self._disk:
+                    self._disk.remove(file)
+                self.tell(frozenset({file[: -len(SUFFIX)]}))
+        except StoreError as error:
+            self._store_failed(error)
+
+    def is_served(self, file: str) -> bool:
+        """Whether a good bundle of this file is in memory."""
+        return file in self._served
+
+    def is_behind(self, file: str, version: Version | None) -> bool:
+        """Whether this version is neither what is served nor what was refused."""
+        served = self._served.get(file)
+        if served is not None and served.version == version:
+            return False
+        return not self._is_refused(file, version)
+
+    def forget_absent(self, stems: frozenset[str]) -> None:
+        """These names may be there now."""
+        for stem in stems:
+            self._absent.discard(stem + SUFFIX)
+
+    def _accept(self, served: Served) -> None:
+        if len(self._served) >= _MAX_SERVED and served.file not in self._served:
+            self._served.pop(next(iter(self._served)), None)
+        self._served[served.file] = served
+        self._refused.pop(served.file, None)
+        self._absent.discard(served.file)
+        self._index.add(served.file[: -len(SUFFIX)])
+        if self._disk:
+            self._keeper.later(self._disk.put, served.file, served.data)
+        self._keeper.later(self.tell, frozenset({served.file[: -len(SUFFIX)]}))
+
+    def _refuse(self, file: str, why: str) -> None:
+        version = self._version(file)
+        if version is not None:
+            if len(self._refused) > _MAX_ABSENT:
+                self._refused.clear()
+            self._refused[file] = (version, why)
+
+    def _from_disk(self, file: str) -> Served | None:
+        if self._disk is None:
+            return None
+        data = self._disk.get(file)
+        if data is None:
+            return None
+        try:
+            served = accept_again(self.shelf, file, data)
+        except CertshelfError:
+            return None
+        self._served.setdefault(file, served)
+        return served
+
+    def _store_failed(self, error: StoreError) -> None:
+        self._state.store_errors += 1
+        self._state.last_store_error = str(error)
+
+    # --- what others may know
+
+    def hosts(self) -> Iterator[HostName]:
+        """Every host name of the index; wildcards as `*.example.com`."""
+        for stem in self._index.stems():
+            try:
+                host = HostName.from_file_name(stem + SUFFIX)
+            except NameInvalid:
+                continue
+            if host.file_name() == stem + SUFFIX:  # the U-label twin is the same host
+                yield host
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call listener with the A-label names (`*.x` for wildcards) that changed, from a thread.
+
+        An empty set means "look at all". Returns the function that ends it.
+        """
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    def tell(self, stems: frozenset[str]) -> None:
+        """Tell every listener that these stems changed."""
+        names = frozenset("*" + stem[1:] if stem.startswith("_.") else stem for stem in stems)
+        for listener in list(self._listeners):
+            listener(names)
+
+    def state(self) -> ResolverState:
+        """A copy of the counters at this moment."""
+        state = self._state
+        return ResolverState(
+            names=len(self._index),
+            is_complete=self._index.is_complete,
+            served=len(self._served),
+            loads=state.loads,
+            looks=state.looks,
+            misses=state.misses,
+            store_errors=state.store_errors,
+            surprises=state.surprises,
+            last_store_error=state.last_store_error,
+            refused={file: why for file, (_, why) in list(self._refused.items())},
+        )

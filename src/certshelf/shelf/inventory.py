@@ -1,0 +1,159 @@
+"""Inventory: every file of a shelf, and the groups in which IIS Manager shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from certshelf.errors import RecordInvalid, StoreError
+from certshelf.finding import Finding, Severity
+from certshelf.names import SUFFIX, HostName
+from certshelf.shelf.files import Passwords, ShelfFile, examine
+from certshelf.shelf.manifest import RECORDS, Manifest, Record, State, file_of_record
+from certshelf.store.base import Entry, Store
+
+
+class Expiry(StrEnum):
+    """When a certificate ends, in the words of IIS Manager's "Group by: Expiration Date"."""
+
+    EXPIRED = "expired"
+    TOMORROW = "tomorrow"
+    THIS_WEEK = "this week"
+    NEXT_WEEK = "next week"
+    NEXT_MONTH = "next month"
+    LATER = "later"
+
+
+def expiry_group(not_after: datetime, now: datetime) -> Expiry:
+    """The group of a certificate; both moments aware UTC, weeks begin on Monday.
+
+    TOMORROW is everything until tomorrow's end, NEXT_MONTH everything until next month's end.
+    """
+    if not_after <= now:
+        return Expiry.EXPIRED
+    day, today = not_after.date(), now.date()
+    week_end = today + timedelta(days=6 - today.weekday())
+    month_after_next = (today.replace(day=1) + timedelta(days=64)).replace(day=1)
+    if day <= today + timedelta(days=1):
+        return Expiry.TOMORROW
+    if day <= week_end:
+        return Expiry.THIS_WEEK
+    if day <= week_end + timedelta(days=7):
+        return Expiry.NEXT_WEEK
+    return Expiry.NEXT_MONTH if day < month_after_next else Expiry.LATER
+
+
+def pfx_entries(store: Store) -> Iterator[Entry]:
+    """The `*.pfx` files of the top folder, as IIS sees them: the suffix in any case."""
+    return (entry for entry in store.list() if entry.key.lower().endswith(SUFFIX))
+
+
+def inventory(
+    store: Store, manifest: Manifest, passwords: Passwords, now: datetime
+) -> Iterator[ShelfFile]:
+    """Look at every file, one at a time, so memory does not grow with their number.
+
+    A file that vanishes meanwhile is left out; one that cannot be read becomes a finding.
+    """
+    for entry in pfx_entries(store):
+        found = look_at(store, manifest, entry.key, passwords, now)
+        if found is not None:
+            yield found
+
+
+def look_at(
+    store: Store, manifest: Manifest, file: str, passwords: Passwords, now: datetime
+) -> ShelfFile | None:
+    """Everything about one file; None when it is not there."""
+    try:
+        blob = store.get(file)
+        record, extra = _record(manifest, file)
+    except StoreError as error:
+        if error.retryable:
+            raise
+        return ShelfFile(file, None, findings=(_store_finding(file, error),))
+    if blob is None:
+        return None
+    found = examine(file, blob.data, record, passwords, now)
+    if not extra:
+        return found
+    kept = tuple(f for f in found.findings if f.id != "file-foreign")
+    return ShelfFile(
+        found.file, found.host, found.bundle, found.profile, "", 0, findings=(*kept, extra)
+    )
+
+
+def verify(
+    store: Store, manifest: Manifest, passwords: Passwords, now: datetime
+) -> Iterator[Finding]:
+    """Everything that is wrong with a shelf: of each file, among files, and of records."""
+    present: set[str] = set()
+    hosts: dict[HostName, list[str]] = {}
+    for found in inventory(store, manifest, passwords, now):
+        present.add(found.file)
+        if found.host:
+            hosts.setdefault(found.host, []).append(found.file)
+        yield from found.findings
+    yield from _twins(hosts)
+    yield from _vanished(store, manifest, present)
+
+
+def _record(manifest: Manifest, file: str) -> tuple[Record | None, Finding | None]:
+    if not file.endswith(SUFFIX):
+        return None, None  # certshelf writes lower case only
+    try:
+        seen = manifest.read(file)
+    except RecordInvalid as error:
+        return None, Finding(
+            id="record-invalid",
+            severity=Severity.ERROR,
+            subject=file,
+            what=str(error),
+            why="a reader that demands signed records keeps its last good certificate",
+            do=error.hint or "publish the certificate again with --adopt",
+        )
+    return (seen[0] if seen else None), None
+
+
+def _store_finding(file: str, error: StoreError) -> Finding:
+    return Finding(
+        id="file-unreadable",
+        severity=Severity.ERROR,
+        subject=file,
+        what=str(error),
+        why="no server can read it",
+        do=error.hint,
+    )
+
+
+def _twins(hosts: dict[HostName, list[str]]) -> Iterator[Finding]:
+    """Files that stand for one host, but for the A-label and U-label pair that publish writes."""
+    for host, files in hosts.items():
+        extra = sorted(set(files) - set(host.file_names()))
+        if extra and len(files) > 1:
+            yield Finding(
+                id="file-twins",
+                severity=Severity.ERROR,
+                subject=files[0],
+                what=f"{' and '.join(sorted(files))} stand for one host, {host.unicode}",
+                why="Windows takes them for one file, other servers read only the lower-case one",
+                do=f"remove {extra[0]}",
+            )
+
+
+def _vanished(store: Store, manifest: Manifest, present: set[str]) -> Iterator[Finding]:
+    for entry in store.list(RECORDS):
+        file = file_of_record(entry.key)
+        if file in present:
+            continue
+        record, _ = _record(manifest, file)
+        if record is not None and record.state is State.PUBLISHED:
+            yield Finding(
+                id="file-vanished",
+                severity=Severity.ERROR,
+                subject=file,
+                what=f"{file} is gone, and {record.owner} did not retire it",
+                why="servers go on with what they have in memory, and fail after a restart",
+                do="certshelf cert renew --force publishes it again",
+            )

@@ -1,0 +1,162 @@
+"""Shelf: one flat folder of PFX files named by host name, and everything one does with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from certshelf.bundle.model import Bundle, PfxProfile
+from certshelf.clock import SYSTEM, Clock
+from certshelf.errors import BundleError, ForeignFile, ShelfError
+from certshelf.finding import Finding
+from certshelf.names import HostName
+from certshelf.secret import Secret
+from certshelf.shelf import inventory as _inventory
+from certshelf.shelf import publish as _publish
+from certshelf.shelf.files import ShelfFile
+from certshelf.shelf.manifest import Manifest, State, sha256
+from certshelf.shelf.publish import Order, Publication, Result, prepare
+from certshelf.store.base import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The file that answers for a host, and what was tried before it."""
+
+    file: ShelfFile
+    tried: tuple[str, ...]
+
+
+class Shelf:
+    """A store with a password, a PFX profile and an owner. Safe to use from several threads.
+
+    password: opens and encrypts every file; None for files without one. old_passwords: tried after
+    it when reading, while a password is being changed. owner: the id that records name; without
+    one the shelf can only be read. signing_key: signs records; public_key: demands them signed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        password: Secret | None,
+        *,
+        old_passwords: tuple[Secret | None, ...] = (),
+        profile: PfxProfile = PfxProfile.MODERN,
+        owner: str = "",
+        signing_key: Ed25519PrivateKey | None = None,
+        public_key: Ed25519PublicKey | None = None,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.store = store
+        self.passwords = (password, *old_passwords)
+        self.profile = profile
+        self.owner = owner
+        self.clock = clock
+        self.manifest = Manifest(store, signing_key=signing_key, public_key=public_key)
+
+    def __repr__(self) -> str:
+        return f"Shelf({self.store.url!r})"
+
+    def publish(
+        self,
+        bundle: Bundle,
+        hosts: Iterable[HostName] | None = None,
+        *,
+        adopt: bool = False,
+        older: bool = False,
+        progress: Callable[[Result], None] = lambda result: None,
+    ) -> Publication:
+        """Put a bundle under each of its names (or the given hosts): one result per file.
+
+        Refused, with what lies there unchanged: a name that the bundle does not cover, a
+        certificate that is expired, not yet valid or older than what lies there (unless older),
+        a file that certshelf did not write (unless adopt). Safe to repeat: a file that already
+        serves the bundle is left alone. A server sees the old file or the new, never a mix.
+        """
+        names = tuple(hosts) if hosts is not None else bundle.names
+        if not names:
+            raise BundleError("cannot publish: the certificate holds no host name of a shelf")
+        order = Order(
+            bundle=bundle,
+            data=prepare(bundle, self.passwords[0], self.profile),
+            owner=self._writer("publish"),
+            passwords=self.passwords,
+            now=self.clock.now(),
+            adopt=adopt,
+            older=older,
+        )
+        return _publish.publish(self.store, self.manifest, order, names, progress=progress)
+
+    def find(self, host: HostName) -> Found | None:
+        """The file that answers for a host by the lookup rule: exact, then wildcard. No listing."""
+        tried = []
+        for candidate in host.candidates():
+            tried.append(candidate.file_name())
+            found = self.look_at(tried[-1])
+            if found is not None:
+                return Found(found, tuple(tried))
+        return None
+
+    def look_at(self, file: str) -> ShelfFile | None:
+        """Everything about one file, None when it is not there."""
+        return _inventory.look_at(self.store, self.manifest, file, self.passwords, self.clock.now())
+
+    def inventory(self) -> Iterator[ShelfFile]:
+        """Every `*.pfx` of the top folder, in the store's order, one at a time."""
+        return _inventory.inventory(self.store, self.manifest, self.passwords, self.clock.now())
+
+    def verify(self) -> Iterator[Finding]:
+        """Everything that is to be said about the shelf; severity ERROR is what is wrong."""
+        return _inventory.verify(self.store, self.manifest, self.passwords, self.clock.now())
+
+    def retire(self, host: HostName) -> tuple[str, ...]:
+        """Take a host's files off the shelf, and tell the readers; the files that were there.
+
+        Raises ForeignFile, and removes nothing, when one of them is not ours. Safe to repeat.
+        """
+        owner = self._writer("retire")
+        ours = [file for file in host.file_names() if self._is_ours(file, owner)]
+        return tuple(file for file in ours if self._retire(file))
+
+    def _is_ours(self, file: str, owner: str) -> bool:
+        current = self.store.get(file)
+        seen = self.manifest.read(file)
+        if current is None and seen is None:
+            return False
+        record = seen[0] if seen else None
+        hint = "remove it by hand if nobody needs it"
+        if record is None or (current is not None and record.state is State.RETIRED):
+            raise ForeignFile(f"cannot retire {file}: certshelf did not write it", hint=hint)
+        if record.owner != owner:
+            raise ForeignFile(f"cannot retire {file}: {record.owner} wrote it", hint=hint)
+        if current is not None and not record.vouches_for(current.data):
+            raise ForeignFile(f"cannot retire {file}: somebody changed it", hint=hint)
+        return current is not None
+
+    def _retire(self, file: str) -> bool:
+        current = self.store.get(file)
+        seen = self.manifest.read(file)
+        if current is None or seen is None:
+            return False
+        record, version = seen
+        retired = replace(
+            record,
+            generation=record.generation + 1,
+            sha256=sha256(current.data),
+            previous_sha256="",
+            state=State.RETIRED,
+            written_at=self.clock.now(),
+            signature="",
+        )
+        self.manifest.write(retired, version)
+        return self.store.delete(file, current.version)
+
+    def _writer(self, verb: str) -> str:
+        if not self.owner:
+            raise ShelfError(
+                f"cannot {verb} on {self.store.url}: this shelf was opened for reading",
+                hint="open it with an owner, or use the certshelf command",
+            )
+        return self.owner
