@@ -1,0 +1,82 @@
+"""How every command prints: tables and findings, JSON for programs, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from certshelf.finding import Finding
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def print_json(value: object) -> None:
+    """One JSON document on stdout, with names in the letters that people read."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Aligned columns, no borders, so that the output can be searched, cut and pasted."""
+    texts = [[_clean(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(headers, *texts, strict=True)]
+    click.secho(_line(headers, widths), bold=True)
+    for row in texts:
+        click.echo(_line(row, widths))
+
+
+def print_finding(finding: Finding) -> None:
+    """One line for the fact, and one for what to do about it."""
+    colours = {"ok": "green", "info": "cyan", "warning": "yellow", "error": "red"}
+    click.secho(finding.severity.value, fg=colours[finding.severity.value], nl=False)
+    click.echo(f" {finding.id}: {_clean(finding.what)}")
+    if finding.do:
+        click.echo(f"      do: {_clean(finding.do)}")
+
+
+def ok(text: str) -> None:
+    """One thing that was done."""
+    click.secho("ok", fg="green", nl=False)
+    click.echo(f" {text}")
+
+
+def bad(text: str) -> None:
+    """One thing that was not done."""
+    click.secho("FAILED", fg="red", nl=False)
+    click.echo(f" {text}")
+
+
+@contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
+    """A progress bar on stderr for long work, silent unless stderr is a terminal.
+
+    Yields the function to call after each step.
+    """
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeElapsedColumn as Elapsed
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Elapsed())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
+
+
+def _clean(cell: object) -> str:
+    """A cell without control characters: names and errors may come from hostile files."""
+    text = "" if cell is None else str(cell)
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+    return "  ".join(padded).rstrip()

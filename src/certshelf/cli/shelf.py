@@ -1,0 +1,264 @@
+"""`certshelf shelf`: look at the shelf, ask it, put files on it and take them off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from certshelf.cli import output
+from certshelf.cli.secrets import password_file, password_stdin, read_secret
+
+if TYPE_CHECKING:
+    from certshelf.bundle.model import Bundle
+    from certshelf.shelf.files import ShelfFile
+    from certshelf.shelf.publish import Result
+    from certshelf.shelf.shelf import Shelf
+
+
+@click.group()
+def command() -> None:
+    """Look at the shelf, ask it, put files on it and take them off."""
+
+
+@command.command("ls")
+@output.as_json
+@click.pass_obj
+def list_files(home: Path | None, as_json: bool) -> None:
+    """List every file, grouped by expiry."""
+    shelf = _open(home)
+    with output.progress("reading the shelf") as step:
+        files = []
+        for file in shelf.inventory():
+            files.append(file)
+            step()
+    files.sort(key=lambda f: f.file)
+    if as_json:
+        output.print_json([file.as_json() for file in files])
+        return
+    _print_groups(files, shelf)
+
+
+@command.command()
+@click.argument("host")
+@output.as_json
+@click.pass_obj
+def resolve(home: Path | None, host: str, as_json: bool) -> int:
+    """Say which file answers for HOST: the exact name, then its wildcard."""
+    from certshelf.names import HostName
+
+    name = HostName.parse(host)
+    found = _open(home).find(name)
+    tried = found.tried if found else tuple(c.file_name() for c in name.candidates())
+    if as_json:
+        file = found.file.as_json() if found else {"file": None, "host": name.ascii}
+        output.print_json({**file, "tried": list(tried)})
+    elif found:
+        _print_file(found.file)
+    else:
+        click.echo(f"error: no file answers for {name}: tried {', '.join(tried)}", err=True)
+        click.echo("hint: certshelf cert add, or shelf put, fills the shelf", err=True)
+    return 0 if found and found.file.bundle else 1
+
+
+@command.command()
+@output.as_json
+@click.pass_obj
+def verify(home: Path | None, as_json: bool) -> int:
+    """Check every file and record; exit status 1 when anything is wrong."""
+    from certshelf.finding import Severity
+
+    shelf = _open(home)
+    with output.progress("verifying") as step:
+        findings = []
+        for finding in shelf.verify():
+            findings.append(finding)
+            step()
+    wrong = [f for f in findings if f.severity in (Severity.WARNING, Severity.ERROR)]
+    if as_json:
+        output.print_json([finding.as_json() for finding in findings])
+        return 1 if wrong else 0
+    for finding in findings:
+        output.print_finding(finding)
+    if not wrong:
+        output.ok(f"nothing is wrong with {shelf.store.url}")
+    return 1 if wrong else 0
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@password_file
+@password_stdin
+@click.option("--adopt", is_flag=True, help="Overwrite files that certshelf did not write.")
+@output.as_json
+@click.pass_obj
+def put(
+    home: Path | None,
+    file: Path,
+    password_file: Path | None,
+    password_stdin: bool,
+    adopt: bool,
+    as_json: bool,
+) -> int:
+    """Publish the bundle in FILE (PFX or PEM) under each of its names."""
+    shelf = _open(home)
+    bundle = _read_bundle(file, password_file, password_stdin)
+    publication = shelf.publish(bundle, adopt=adopt)
+    if as_json:
+        output.print_json([result_json(result) for result in publication.results])
+    else:
+        for result in publication.results:
+            print_result(result)
+    return 0 if publication.ok else 1
+
+
+@command.command()
+@click.argument("host")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--format", "form", type=click.Choice(["pfx", "pem"]), help="Default: by FILE's suffix."
+)
+@click.pass_obj
+def get(home: Path | None, host: str, file: Path, form: str | None) -> None:
+    """Write the bundle that answers for HOST to FILE (mode 0600; never over an existing file).
+
+    PFX is encrypted with the shelf's password, PEM holds the key in clear.
+    """
+    from certshelf.errors import BundleError
+    from certshelf.names import HostName
+
+    shelf = _open(home)
+    name = HostName.parse(host)
+    found = shelf.find(name)
+    if found is None or found.file.bundle is None:
+        raise BundleError(
+            f"cannot get {name}: no readable file answers for it",
+            hint=f"certshelf shelf resolve {name}",
+        )
+    as_pem = form == "pem" or (form is None and file.suffix.lower() != ".pfx")
+    bundle = found.file.bundle
+    data = bundle.to_pem() if as_pem else bundle.to_pfx(shelf.passwords[0], shelf.profile)
+    _write_new(file, data)
+    output.ok(f"{found.file.file} -> {file}")
+
+
+@command.command()
+@click.argument("host")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed.")
+@click.pass_obj
+def retire(home: Path | None, host: str, dry_run: bool) -> None:
+    """Take HOST's files off the shelf; files of others are never removed."""
+    from certshelf.names import HostName
+
+    name = HostName.parse(host)
+    shelf = _open(home)
+    if dry_run:
+        for file in name.file_names():
+            if shelf.look_at(file):
+                click.echo(f"would remove {file}")
+        return
+    removed = shelf.retire(name)
+    for file in removed:
+        output.ok(f"{file} removed")
+    if not removed:
+        click.echo(f"nothing to remove for {name}")
+
+
+def print_result(result: Result) -> None:
+    """One file of a publication."""
+    if result.ok:
+        output.ok(f"{result.file} {result.outcome.value}")
+    else:
+        output.bad(f"{result.file} {result.outcome.value}: {result.error}")
+        if result.error and result.error.hint:
+            click.echo(f"      hint: {result.error.hint}")
+
+
+def result_json(result: Result) -> dict[str, object]:
+    """One file of a publication, for programs."""
+    return {
+        "host": result.host.ascii,
+        "file": result.file,
+        "outcome": result.outcome.value,
+        "ok": result.ok,
+        "error": str(result.error) if result.error else None,
+        "old_thumbprint": result.old_thumbprint or None,
+    }
+
+
+def _open(home: Path | None) -> Shelf:
+    from certshelf.opening import open_shelf
+
+    return open_shelf(home=home)
+
+
+def _read_bundle(file: Path, password_file: Path | None, password_stdin: bool) -> Bundle:
+    from certshelf.bundle.model import Bundle
+    from certshelf.errors import BundleError
+    from certshelf.store.base import MAX_BYTES
+
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise BundleError(f"cannot read {file}: {error.strerror}") from error
+    if data.lstrip().startswith(b"-----BEGIN"):
+        needs_password = b"ENCRYPTED" in data
+        secret = (
+            read_secret(password_file, password_stdin, f"Password of {file.name}")
+            if needs_password or password_file or password_stdin
+            else None
+        )
+        return Bundle.from_pem(data, secret)
+    secret = read_secret(password_file, password_stdin, f"Password of {file.name}")
+    return Bundle.from_pfx(data, secret)
+
+
+def _write_new(file: Path, data: bytes) -> None:
+    import os
+
+    from certshelf.errors import StoreDenied
+
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+    except OSError as error:
+        raise StoreDenied(f"cannot write {file}: {error.strerror}") from error
+
+
+def _print_groups(files: list[ShelfFile], shelf: Shelf) -> None:
+    from certshelf.clock import iso
+    from certshelf.shelf.inventory import Expiry, expiry_group
+
+    now = shelf.clock.now()
+    groups: dict[str, list[ShelfFile]] = {}
+    for file in files:
+        group = expiry_group(file.bundle.not_after, now).value if file.bundle else "unreadable"
+        groups.setdefault(group, []).append(file)
+    for group in ["unreadable", *(expiry.value for expiry in Expiry)]:
+        if group not in groups:
+            continue
+        click.secho(f"\n{group} ({len(groups[group])})", bold=True)
+        output.print_table(
+            ("FILE", "UNTIL", "THUMBPRINT", "KEY", "PROBLEMS"),
+            [
+                (
+                    file.file,
+                    iso(file.bundle.not_after) if file.bundle else "-",
+                    file.bundle.thumbprint if file.bundle else "-",
+                    file.bundle.key_type if file.bundle else "-",
+                    "; ".join(file.problems) or "-",
+                )
+                for file in groups[group]
+            ],
+        )
+    if not files:
+        click.echo(f"nothing lies on {shelf.store.url} yet")
+
+
+def _print_file(file: ShelfFile) -> None:
+    for key, value in file.as_json().items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        click.echo(f"{key:<18} {shown if shown not in (None, '') else '-'}")
