@@ -1,0 +1,104 @@
+"""`certshelf credential`: the named secrets, kept encrypted at rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from certshelf.cli import output
+from certshelf.cli.secrets import password_file, password_stdin, read_secret
+
+_KINDS = ["password", "login", "token", "tsig", "eab", "key"]
+
+
+@click.group()
+def command() -> None:
+    """Keep named secrets: PFX passwords, logins, DNS tokens."""
+
+
+@command.command("set")
+@click.argument("name")
+@click.option("--username", default="", help="The account that the secret belongs to.")
+@click.option("--kind", type=click.Choice(_KINDS), help="Default: login with --username.")
+@password_file
+@password_stdin
+@click.pass_obj
+def set_(
+    home: Path | None,
+    name: str,
+    username: str,
+    kind: str | None,
+    password_file: Path | None,
+    password_stdin: bool,
+) -> None:
+    """Store the secret NAME, new or changed; makes home, key file and database when absent."""
+    from certshelf.clock import SYSTEM
+    from certshelf.manage.credentials import set_credential
+    from certshelf.manage.manager import open_manager
+    from certshelf.manage.model import Credential, CredentialKind
+
+    secret = read_secret(password_file, password_stdin, f"Secret for {name}", confirm=True)
+    chosen = CredentialKind(kind or ("login" if username else "password"))
+    with open_manager(home, create=True) as manager:
+        credential = Credential(name, chosen, username)
+        is_new = set_credential(manager.database, credential, secret, SYSTEM)
+    output.ok(f"credential {name} {'stored' if is_new else 'changed'}")
+
+
+@command.command("ls")
+@output.as_json
+@click.pass_obj
+def list_credentials(home: Path | None, as_json: bool) -> None:
+    """List the credentials, never their secrets."""
+    from certshelf.clock import iso
+    from certshelf.manage.manager import open_manager
+
+    with open_manager(home) as manager, manager.database.read() as records:
+        found = records.credentials.all()
+    rows = [
+        {
+            "name": c.name,
+            "kind": c.kind.value,
+            "username": c.username or None,
+            "changed_at": iso(c.changed_at) if c.changed_at else None,
+        }
+        for c in found
+    ]
+    if as_json:
+        output.print_json(rows)
+    else:
+        output.print_table(("NAME", "KIND", "USERNAME", "CHANGED"), [r.values() for r in rows])
+
+
+@command.command()
+@click.argument("name")
+@click.option("--reveal", is_flag=True, help="Print the secret itself.")
+@click.pass_obj
+def show(home: Path | None, name: str, reveal: bool) -> None:
+    """Show one credential; with --reveal its secret, and nothing else, on stdout."""
+    from certshelf.manage.manager import open_manager
+
+    with open_manager(home) as manager:
+        if reveal:
+            secret = manager.reveal(name)
+            click.echo(secret.reveal())
+            return
+        with manager.database.read() as records:
+            found = records.credentials.find(name)
+            records.credentials.secret(name)  # says when it cannot be opened
+    click.echo(f"{name}: {found.kind.value if found else ''} *** (--reveal prints the secret)")
+
+
+@command.command("rm")
+@click.argument("name")
+@click.pass_obj
+def remove(home: Path | None, name: str) -> None:
+    """Forget the secret NAME."""
+    from certshelf.clock import SYSTEM
+    from certshelf.manage.credentials import remove_credential
+    from certshelf.manage.manager import open_manager
+
+    with open_manager(home) as manager:
+        remove_credential(manager.database, name, SYSTEM)
+    output.ok(f"credential {name} removed")

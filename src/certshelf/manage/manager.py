@@ -1,0 +1,58 @@
+"""Manager: settings, database and shelf of one home, opened together for a piece of work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from certshelf.clock import SYSTEM, Clock
+from certshelf.manage.home import Home, find_home
+from certshelf.manage.opening import create_home, open_home
+from certshelf.manage.settings import Settings, load_settings
+from certshelf.manage.shelves import open_shelf_of
+from certshelf.secret import Secret
+
+if TYPE_CHECKING:
+    from certshelf.manage.db.database import Database
+    from certshelf.shelf.shelf import Shelf
+
+
+@dataclass
+class Manager:
+    """What a command or the service works with; build it with open_manager()."""
+
+    home: Home
+    settings: Settings
+    database: Database
+    clock: Clock = SYSTEM
+
+    @cached_property
+    def shelf(self) -> Shelf:
+        """The shelf that the settings describe, opened when it is first needed."""
+        return open_shelf_of(self.home, self.settings)
+
+    def reveal(self, name: str) -> Secret:
+        """A secret that somebody asked to see; the event log says so."""
+        with self.database.write() as records:
+            secret = records.credentials.secret(name)
+            records.events.append(self.clock.now(), "credential.revealed", name)
+        return secret
+
+
+@contextmanager
+def open_manager(home_path: Path | None, *, create: bool = False) -> Iterator[Manager]:
+    """Open a home for one `with` block; create: make home, key file and database when absent.
+
+    Raises ConfigError when there is none, RecordError, CredentialError.
+    """
+    home = find_home(home_path, os.environ)
+    if create:
+        create_home(home)
+    settings = load_settings(home.settings)
+    with open_home(home, settings) as database:
+        yield Manager(home, settings, database)

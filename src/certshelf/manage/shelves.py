@@ -1,0 +1,95 @@
+"""The manager's own shelf, opened as its settings and credentials describe it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from certshelf.bundle.model import PfxProfile
+from certshelf.errors import ConfigError, CredentialError
+from certshelf.manage.credentials import read_login, read_secret
+from certshelf.manage.home import Home, find_home
+from certshelf.manage.settings import Settings, load_settings
+from certshelf.secret import Secret
+from certshelf.shelf.shelf import Shelf
+from certshelf.store.base import Store
+from certshelf.store.url import open_store
+
+MANIFEST_KEY = "manifest-key"
+"""The credential with the Ed25519 key that signs records; readers get its public half."""
+
+
+def open_configured_shelf(home_path: Path | None = None) -> Shelf:
+    """The shelf of a home, for reading and writing, without loading the database library.
+
+    Raises ConfigError when there is no home or no shelf in it, CredentialError, StoreError.
+    """
+    home = find_home(home_path, os.environ)
+    return open_shelf_of(home, _settings(home))
+
+
+def open_shelf_of(home: Home, settings: Settings) -> Shelf:
+    """The shelf that these settings describe."""
+    return Shelf(
+        open_store_of(home, settings),
+        read_secret(home, settings, settings.shelf.password_credential),
+        profile=PfxProfile(settings.shelf.profile),
+        owner=settings.shelf.owner,
+        signing_key=_signing_key(home, settings),
+    )
+
+
+def open_store_of(home: Home, settings: Settings) -> Store:
+    """Where the shelf of these settings lies, opened with its login."""
+    login = settings.shelf.store_credential
+    credentials = (
+        read_login(home, settings, login, settings.shelf.store_endpoint) if login else None
+    )
+    return open_store(settings.shelf.store, credentials=credentials)
+
+
+def local_folder(store: str) -> Path | None:
+    """The folder of a shelf that lies on this machine's file system, None for share and bucket."""
+    if store.startswith("file:"):
+        return Path(unquote(urlsplit(store).path))
+    return None if "://" in store else Path(store)
+
+
+def _settings(home: Home) -> Settings:
+    if not home.exists:
+        raise ConfigError(
+            f"there is no certshelf home in {home.path}", hint="certshelf init --store FOLDER"
+        )
+    settings = load_settings(home.settings)
+    if not settings.shelf.store:
+        raise ConfigError(
+            f"{home.settings}: shelf.store is not set", hint="certshelf init --store FOLDER"
+        )
+    return settings
+
+
+def _signing_key(home: Home, settings: Settings) -> Ed25519PrivateKey | None:
+    try:
+        secret = read_secret(home, settings, MANIFEST_KEY)
+    except CredentialError as error:
+        if "no credential" in str(error):
+            return None
+        raise
+    return parse_signing_key(secret)
+
+
+def parse_signing_key(secret: Secret) -> Ed25519PrivateKey:
+    """The key in a credential; CredentialError when it is none."""
+    try:
+        raw = base64.b64decode(secret.reveal(), validate=True)
+        return Ed25519PrivateKey.from_private_bytes(raw)
+    except (ValueError, binascii.Error) as error:
+        raise CredentialError(
+            f"the credential {MANIFEST_KEY} is no Ed25519 key",
+            hint=f"certshelf credential rm {MANIFEST_KEY}, then certshelf init makes a new one",
+        ) from error
