@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ def command(
             from certshelf.manage.events import follow as new_events
 
             last = events[-1].seq if events else 0
-            for event in new_events(manager.database, last, manager.clock):
+            for event in new_events(manager.database, last, threading.Event()):
                 if not subject or event.subject == subject:
                     _print(event, as_json)
 

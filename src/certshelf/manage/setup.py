@@ -89,7 +89,9 @@ def _make_credentials(
             with database.read() as records:
                 there = records.credentials.find(name) is not None
             if not there:
-                made = secret or (new_manifest_key() if name == MANIFEST_KEY else generate_password())
+                made = secret or (
+                    new_manifest_key() if name == MANIFEST_KEY else generate_password()
+                )
                 set_credential(database, Credential(name, kind, username), made, clock)
             report = report.with_step(f"credential {name}", not there)
     return report

@@ -1,0 +1,201 @@
+"""`certshelf cert`: the managed certificates, what to keep issued."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from certshelf.cli import output
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from certshelf.manage.model import ManagedCertificate
+
+_KEYS = ["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096"]
+_MODES = ["auto", "shelf-only", "none"]
+
+
+@click.group()
+def command() -> None:
+    """Say what to keep issued, request it, and see how it stands."""
+
+
+@command.command()
+@click.argument("hosts", nargs=-1, required=True)
+@click.option("--name", help="A short name for it; default: the first host's.")
+@click.option("--issuer", help="Who signs.  [default: of the settings, local]")
+@click.option("--key", type=click.Choice(_KEYS), help="Key type.  [default: of the settings]")
+@click.option("--mode", type=click.Choice(_MODES), help="What happens after issuance.")
+@click.pass_obj
+def add(
+    home: Path | None,
+    hosts: tuple[str, ...],
+    name: str | None,
+    issuer: str | None,
+    key: str | None,
+    mode: str | None,
+) -> None:
+    """Add a managed certificate for HOSTS (wildcards and Unicode names too)."""
+    from certshelf.manage.certificates import add_certificate
+    from certshelf.manage.manager import open_manager
+    from certshelf.manage.model import ManagedCertificate, Mode
+    from certshelf.names import HostName
+
+    names = tuple(dict.fromkeys(HostName.parse(host) for host in hosts))
+    with open_manager(home) as manager:
+        defaults = manager.settings.certificates
+        wish = ManagedCertificate(
+            name=name or names[0].ascii.replace("*", "_"),
+            hosts=names,
+            issuer=issuer or defaults.issuer,
+            key_type=key or defaults.key,
+            mode=Mode(mode or defaults.mode),
+        )
+        added = add_certificate(manager, wish)
+    output.ok(f"{added.name} added: certshelf cert request {added.name} issues it")
+
+
+@command.command("ls")
+@output.as_json
+@click.pass_obj
+def list_certificates(home: Path | None, as_json: bool) -> None:
+    """List the managed certificates."""
+    from certshelf.manage.manager import open_manager
+
+    with open_manager(home) as manager:
+        with manager.database.read() as records:
+            found = records.certificates.all()
+        now = manager.clock.now()
+    if as_json:
+        output.print_json([certificate_json(one, now) for one in found])
+        return
+    output.print_table(
+        ("NAME", "HOSTS", "STATE", "UNTIL", "ISSUER", "LAST ERROR"),
+        [_row(one, now) for one in found],
+    )
+
+
+@command.command()
+@click.argument("name")
+@output.as_json
+@click.pass_obj
+def show(home: Path | None, name: str, as_json: bool) -> None:
+    """Show one managed certificate and how it stands."""
+    from certshelf.manage.manager import open_manager
+
+    with open_manager(home) as manager:
+        with manager.database.read() as records:
+            found = records.certificates.get(name)
+        now = manager.clock.now()
+    shown = certificate_json(found, now)
+    if as_json:
+        output.print_json(shown)
+        return
+    for key, value in shown.items():
+        text = ", ".join(map(str, value)) if isinstance(value, list) else value
+        click.echo(f"{key:<18} {text if text not in (None, '') else '-'}")
+
+
+@command.command()
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Even when it is not due yet.")
+@click.option("--adopt", is_flag=True, help="Overwrite files that certshelf did not write.")
+@output.as_json
+@click.pass_obj
+def request(home: Path | None, name: str, force: bool, adopt: bool, as_json: bool) -> int:
+    """Issue NAME now and publish it; a no-op when it is not due (alias: renew)."""
+    import asyncio
+
+    from certshelf.cli.shelf import print_result, result_json
+    from certshelf.manage.manager import open_manager
+    from certshelf.manage.pipeline import Run, request_certificate
+
+    def say(text: str) -> None:
+        if not as_json:
+            click.echo(f"   {text}", err=True)
+
+    with open_manager(home) as manager:
+        run: Run = asyncio.run(
+            request_certificate(manager, name, force=force, adopt=adopt, progress=say)
+        )
+    if as_json:
+        output.print_json(
+            {
+                "name": name,
+                "ok": run.ok,
+                "outcome": run.outcome,
+                "serial": run.bundle.serial if run.bundle else None,
+                "thumbprint": run.bundle.thumbprint if run.bundle else None,
+                "error": str(run.error) if run.error else None,
+                "files": [result_json(result) for result in run.results],
+            }
+        )
+        return 0 if run.ok else 1
+    for result in run.results:
+        print_result(result)
+    if run.error:
+        raise run.error
+    output.ok(f"{name} {run.outcome}")
+    return 0
+
+
+command.add_command(request, "renew")
+
+
+@command.command("rm")
+@click.argument("name")
+@click.pass_obj
+def remove(home: Path | None, name: str) -> None:
+    """Forget NAME; its files stay on the shelf (shelf retire removes them)."""
+    from certshelf.manage.certificates import remove_certificate
+    from certshelf.manage.manager import open_manager
+
+    with open_manager(home) as manager:
+        remove_certificate(manager, name)
+    output.ok(f"{name} removed; its files stay on the shelf: certshelf shelf retire HOST")
+
+
+def certificate_json(one: ManagedCertificate, now: datetime) -> dict[str, object]:
+    """One managed certificate for programs."""
+    from certshelf.clock import iso
+
+    def moment(at: datetime | None) -> str | None:
+        return iso(at) if at else None
+
+    status = one.status
+    return {
+        "name": one.name,
+        "hosts": [host.ascii for host in one.hosts],
+        "issuer": one.issuer,
+        "key": one.key_type,
+        "mode": one.mode.value,
+        "auto_renew": one.auto_renew,
+        "tags": list(one.tags),
+        "state": _state(one, now),
+        "serial": status.serial or None,
+        "thumbprint": status.thumbprint or None,
+        "not_before": moment(status.not_before),
+        "not_after": moment(status.not_after),
+        "renew_at": moment(status.renew_at),
+        "failures": status.failures,
+        "retry_at": moment(status.retry_at),
+        "last_error": status.last_error or None,
+        "last_run_at": moment(status.last_run_at),
+    }
+
+
+def _state(one: ManagedCertificate, now: datetime) -> str:
+    if one.status.not_after and one.status.not_after <= now:
+        return "expired"
+    return one.status.state.value
+
+
+def _row(one: ManagedCertificate, now: datetime) -> tuple[object, ...]:
+    from certshelf.clock import iso
+
+    hosts = one.hosts[0].unicode + (f" +{len(one.hosts) - 1}" if len(one.hosts) > 1 else "")
+    until = iso(one.status.not_after) if one.status.not_after else "-"
+    return one.name, hosts, _state(one, now), until, one.issuer, one.status.last_error or "-"

@@ -1,0 +1,39 @@
+"""Add and remove managed certificates, with what must hold for each and a line in the log."""
+
+from __future__ import annotations
+
+from certshelf.bundle.keys import KEY_TYPES
+from certshelf.errors import RecordError
+from certshelf.manage.issuers import require_issuer
+from certshelf.manage.manager import Manager
+from certshelf.manage.model import ManagedCertificate
+
+MAX_HOSTS = 100
+"""What the public CAs accept in one certificate (letsencrypt.org, Rate Limits)."""
+
+
+def add_certificate(manager: Manager, wish: ManagedCertificate) -> ManagedCertificate:
+    """Store a new one; RecordError when the name is taken, the issuer unknown or it has too many
+    hosts. Nothing is requested yet.
+    """
+    if len(wish.hosts) > MAX_HOSTS:
+        raise RecordError(
+            f"cannot add {wish.name}: {len(wish.hosts)} hosts, a CA accepts {MAX_HOSTS}",
+            hint="split it into several certificates",
+        )
+    if wish.key_type not in KEY_TYPES:
+        raise RecordError(f"cannot add {wish.name}: no key type {wish.key_type!r}")
+    with manager.database.write() as records:
+        for issuer in (wish.issuer, *wish.fallbacks):
+            require_issuer(records, issuer)
+        added = records.certificates.add(wish)
+        data = {"hosts": [host.ascii for host in wish.hosts], "issuer": wish.issuer}
+        records.events.append(manager.clock.now(), "certificate.added", wish.name, data)
+    return added
+
+
+def remove_certificate(manager: Manager, name: str) -> None:
+    """Forget one; its files stay on the shelf. RecordError when there is none of that name."""
+    with manager.database.write() as records:
+        records.certificates.remove(name)
+        records.events.append(manager.clock.now(), "certificate.removed", name)
