@@ -188,7 +188,8 @@ def _handshakes(story: Story) -> None:
             story.before[host] == _on_shelf(story, sni), f"{sni} is served from the shelf", story
         )
     story.kept_open = _connect(story, RENEWED)
-    _check(_ask(story.kept_open, RENEWED) == story.server.pid, "the open connection answers", story)
+    same = _ask(story.kept_open, RENEWED) == story.server.pid
+    _check(same, "the open connection answers", story)
 
 
 def _renew(story: Story) -> None:

@@ -1,4 +1,4 @@
-"""The demo's web server: an ASGI application under uvicorn that takes its certificates from a shelf.
+"""The demo's web server: an ASGI application under uvicorn that reads its shelf at handshakes.
 
 Run as a process of its own by `certshelf demo`. Standard input: the shelf's URL on the first line,
 the PFX password on the second. Standard output: one JSON line once it listens.

@@ -81,7 +81,8 @@ class Keeper:
         """Start the threads, once."""
         if self._threads:
             return
-        jobs: list[Callable[[], None]] = [self._list_forever, *[self._load_forever] * _LOADERS]
+        jobs: list[Callable[[], None]] = [self._list_forever]
+        jobs += [self._load_forever] * (1 if self._store.is_local else _LOADERS)
         if isinstance(self._store, Watchable):
             jobs.append(self._watch_forever)
         self._threads = [

@@ -135,7 +135,7 @@ def _twins(hosts: dict[HostName, list[str]]) -> Iterator[Finding]:
             yield Finding(
                 id="file-twins",
                 severity=Severity.ERROR,
-                subject=files[0],
+                subject=extra[0],
                 what=f"{' and '.join(sorted(files))} stand for one host, {host.unicode}",
                 why="Windows takes them for one file, other servers read only the lower-case one",
                 do=f"remove {extra[0]}",

@@ -15,6 +15,7 @@ from enum import StrEnum
 from certshelf.bundle import pfx
 from certshelf.bundle.check import check
 from certshelf.bundle.model import Bundle, PfxProfile
+from certshelf.clock import iso
 from certshelf.errors import (
     BundleError,
     BundleRefused,
@@ -154,9 +155,9 @@ def _write(
     if current and _is_unchanged(record, current.data, there, order):
         return Result(host, file, Outcome.UNCHANGED, old_thumbprint=old_thumbprint)
     refuse_foreign(file, record, current, order.owner, adopt=order.adopt)
-    rollback = _is_older(order.bundle, there)
-    if rollback and not order.older:
-        raise _older(file, order.bundle, there)
+    newer = _newer(order.bundle, there, record)
+    if newer and not order.older:
+        raise _older(file, order.bundle, newer)
     if current:
         keep(file, current)
     pending = record_for(
@@ -168,7 +169,7 @@ def _write(
         previous=sha256(current.data) if current else "",
         now=order.now,
     )
-    pending = replace(pending, rollback=rollback)
+    pending = replace(pending, rollback=newer is not None)
     record_version = manifest.write(pending, record_version)
     store.put(file, order.data, current.version if current else ABSENT)
     manifest.write(pending.narrowed(), record_version)
@@ -229,17 +230,20 @@ def _is_unchanged(record: Record | None, data: bytes, there: Bundle | None, orde
     return True
 
 
-def _is_older(bundle: Bundle, there: Bundle | None) -> bool:
-    """Older in both ends: CAs backdate and shorten, so one end alone says nothing."""
-    if there is None:
-        return False
-    return bundle.not_before < there.not_before and bundle.not_after < there.not_after
+def _newer(bundle: Bundle, there: Bundle | None, record: Record | None) -> Bundle | Record | None:
+    """What is newer than the bundle: the one that lies there, or the last one of our record.
+
+    Newer in both ends: CAs backdate and shorten, so one end alone says nothing.
+    """
+    for other in (there, record):
+        if other and bundle.not_before < other.not_before and bundle.not_after < other.not_after:
+            return other
+    return None
 
 
-def _older(file: str, bundle: Bundle, there: Bundle | None) -> OlderBundle:
-    until = f"{there.not_after:%Y-%m-%d}" if there else "?"
+def _older(file: str, bundle: Bundle, newer: Bundle | Record) -> OlderBundle:
     return OlderBundle(
-        f"cannot publish {file}: what lies there is newer (until {until}, "
-        f"this one until {bundle.not_after:%Y-%m-%d})",
+        f"cannot publish {file}: what lies there is newer (until {iso(newer.not_after)}, "
+        f"this one until {iso(bundle.not_after)})",
         hint="certshelf shelf restore puts an older certificate back on purpose",
     )

@@ -1,0 +1,206 @@
+"""The resolver: what a handshake gets, whatever happens to the store."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.support.bundles import make_bundle
+from tests.support.clock import FakeClock
+
+from certshelf.errors import StoreUnreachable
+from certshelf.names import HostName
+from certshelf.resolve.resolver import Resolver
+from certshelf.secret import Secret, generate_password
+from certshelf.shelf.manifest import record_key
+from certshelf.shelf.shelf import Shelf
+from certshelf.store.base import ANY
+from certshelf.store.memory import MemoryStore
+
+PASSWORD = generate_password()
+
+
+class CountingStore(MemoryStore):
+    """Counts what the resolver asks, and fails when told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.broken = False
+
+    def _ask(self, what: str) -> None:
+        self.asked.append(what)
+        if self.broken:
+            raise StoreUnreachable("cannot reach memory: told to fail")
+
+    def get(self, key):  # type: ignore[no-untyped-def]
+        self._ask(f"get {key}")
+        return super().get(key)
+
+    def look(self, key):  # type: ignore[no-untyped-def]
+        self._ask(f"look {key}")
+        return super().look(key)
+
+    def list(self, folder=""):  # type: ignore[no-untyped-def]
+        self._ask("list")
+        return super().list(folder)
+
+
+@pytest.fixture
+def store() -> CountingStore:
+    return CountingStore()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(datetime.now(UTC))
+
+
+@pytest.fixture
+def shelf(store: CountingStore, clock: FakeClock) -> Shelf:
+    return Shelf(store, PASSWORD, owner="manager", clock=clock)
+
+
+def test_exact_then_wildcard_then_nothing(shelf: Shelf) -> None:
+    exact, wild = make_bundle("a.shop.test"), make_bundle("*.shop.test")
+    shelf.publish(exact)
+    shelf.publish(wild)
+    resolver = Resolver(shelf)
+    assert resolver.resolve("A.shop.test.") == exact
+    assert resolver.resolve("b.shop.test") == wild
+    assert resolver.resolve("a.b.shop.test") is None
+    assert resolver.resolve("shop.test") is None
+
+
+@pytest.mark.parametrize("sni", ["", "../x", "a/b", "a\0b", "1.2.3.4", "*.shop.test", "x" * 999])
+def test_hostile_sni_is_nothing_and_costs_the_store_nothing(
+    shelf: Shelf, store: CountingStore, sni: str
+) -> None:
+    shelf.publish(make_bundle("*.shop.test"))
+    store.asked.clear()
+    assert Resolver(shelf).resolve(sni) is None
+    assert store.asked == []
+
+
+def test_a_replaced_file_is_served_at_the_next_handshake(shelf: Shelf) -> None:
+    old, new = make_bundle("a.test"), make_bundle("a.test")
+    shelf.publish(old)
+    resolver = Resolver(shelf)
+    assert resolver.resolve("a.test") == old
+    shelf.publish(new)
+    assert resolver.resolve("a.test") == new
+
+
+def test_a_warm_handshake_costs_one_look(shelf: Shelf, store: CountingStore) -> None:
+    shelf.publish(make_bundle("a.test"))
+    resolver = Resolver(shelf)
+    resolver.resolve("a.test")
+    store.asked.clear()
+    resolver.resolve("a.test")
+    assert store.asked == ["look a.test.pfx"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"garbage",
+        b"",
+        make_bundle("other.test").to_pfx(PASSWORD),
+        make_bundle("a.test").to_pfx(Secret("another password")),
+        make_bundle("a.test", start=datetime(2020, 1, 1, tzinfo=UTC)).to_pfx(PASSWORD),
+        make_bundle("a.test", start=datetime.now(UTC) + timedelta(days=9)).to_pfx(PASSWORD),
+    ],
+    ids=["garbage", "empty", "other name", "other password", "expired", "not yet valid"],
+)
+def test_the_last_good_is_served_over_a_bad_file_that_is_read_once(
+    shelf: Shelf, store: CountingStore, bad: bytes
+) -> None:
+    good = make_bundle("a.test")
+    shelf.publish(good)
+    resolver = Resolver(shelf)
+    assert resolver.resolve("a.test") == good
+    store.put("a.test.pfx", bad, ANY)
+    assert resolver.resolve("a.test") == good
+    store.asked.clear()
+    assert resolver.resolve("a.test") == good
+    assert "get a.test.pfx" not in store.asked
+    assert "a.test.pfx" in resolver.state().refused
+
+
+def test_an_error_or_a_missing_file_never_drops_what_is_served(
+    shelf: Shelf, store: CountingStore
+) -> None:
+    good = make_bundle("a.test")
+    shelf.publish(good)
+    resolver = Resolver(shelf)
+    resolver.resolve("a.test")
+    store.broken = True
+    assert resolver.resolve("a.test") == good
+    store.broken = False
+    store.delete("a.test.pfx")
+    assert resolver.resolve("a.test") == good
+    assert resolver.state().store_errors > 0
+
+
+def test_nothing_is_served_after_its_not_after(shelf: Shelf, clock: FakeClock) -> None:
+    shelf.publish(make_bundle("a.test", days=1))
+    resolver = Resolver(shelf)
+    assert resolver.resolve("a.test") is not None
+    clock.advance(2 * 86400)
+    assert resolver.resolve("a.test") is None
+
+
+def test_an_older_file_is_not_served_unless_its_record_says_rollback(shelf: Shelf) -> None:
+    new = make_bundle("a.test")
+    old = make_bundle("a.test", start=datetime.now(UTC) - timedelta(days=3))
+    shelf.publish(new)
+    resolver = Resolver(shelf)
+    assert resolver.resolve("a.test") == new
+    shelf.store.put("a.test.pfx", old.to_pfx(PASSWORD), ANY)
+    assert resolver.resolve("a.test") == new
+    assert shelf.publish(old, older=True, adopt=True).ok
+    assert resolver.resolve("a.test") == old
+
+
+def test_a_flood_of_unknown_names_costs_the_store_a_bounded_number_of_looks(
+    shelf: Shelf, store: CountingStore
+) -> None:
+    known = make_bundle("a.test")
+    shelf.publish(known)
+    resolver = Resolver(shelf)
+    store.asked.clear()
+    for n in range(5000):
+        assert resolver.resolve(f"x{n}.flood.test") is None
+    assert len(store.asked) <= 200
+    assert resolver.resolve("a.test") == known or resolver.state().looks >= 50
+
+
+def test_a_retired_name_is_dropped_and_listeners_hear_of_it(shelf: Shelf) -> None:
+    shelf.publish(make_bundle("a.test"))
+    resolver = Resolver(shelf)
+    heard: list[frozenset[str]] = []
+    resolver.subscribe(heard.append)
+    resolver.resolve("a.test")
+    shelf.retire(HostName.parse("a.test"))
+    resolver.settle("a.test.pfx")
+    assert resolver.resolve("a.test") is None
+    assert heard[-1] == {"a.test"}
+
+
+def test_with_a_public_key_only_vouched_bytes_are_served(
+    store: CountingStore, clock: FakeClock
+) -> None:
+    key = Ed25519PrivateKey.generate()
+    writer = Shelf(store, PASSWORD, owner="manager", signing_key=key, clock=clock)
+    reader = Shelf(store, PASSWORD, public_key=key.public_key(), clock=clock)
+    good = make_bundle("a.test")
+    writer.publish(good)
+    resolver = Resolver(reader)
+    assert resolver.resolve("a.test") == good
+    store.put("a.test.pfx", make_bundle("a.test").to_pfx(PASSWORD), ANY)
+    assert resolver.resolve("a.test") == good
+    store.delete(record_key("a.test.pfx"))
+    assert resolver.resolve("a.test") == good
+    assert Resolver(reader).resolve("a.test") is None
+    assert "no signed record" in resolver.state().refused["a.test.pfx"]
