@@ -249,6 +249,7 @@ class _Walk:
         self.reader.octets(digest)
         self.reader.octets(parts[1])
         rounds = integer(parts[2]) if len(parts) == 3 else 1
+        self.reader.is_ber |= rounds == 1 and len(parts) == 3  # DER leaves a default out
         algorithm, parameters = self._algorithm(digest_algorithm)
         if algorithm == alg.PBMAC1:  # RFC 9579: MacData's own count is not used, but is bounded
             self._scheme("mac", algorithm, parameters, at_least=rounds)

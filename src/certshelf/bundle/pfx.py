@@ -135,7 +135,9 @@ def _load(data: bytes, password: bytes | None, facts: PfxFacts) -> pkcs12.PKCS12
     try:
         with warnings.catch_warnings():
             if facts.is_ber:  # read well, with a warning that it is not DER
-                warnings.simplefilter("ignore", UserWarning)
+                warnings.filterwarnings(
+                    "ignore", message="PKCS#12 bundle could not be parsed as DER"
+                )
             return pkcs12.load_pkcs12(data, password)
     except UnsupportedAlgorithm as error:
         raise PfxUnsupported(f"algorithm not supported here: {error}") from error
