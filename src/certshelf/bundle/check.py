@@ -30,7 +30,10 @@ def check(bundle: Bundle, host: HostName, now: datetime) -> BundleError | None:
             f"a key of type {bundle.key_type}", hint="one of " + ", ".join(KEY_TYPES)
         )
     if not key_matches(bundle.key, bundle.leaf):
-        return KeyMismatch("the private key does not belong to the certificate")
+        return KeyMismatch(
+            "the private key does not belong to the certificate",
+            hint="put the key that the certificate was requested with into the file",
+        )
     reason = _usage(bundle.leaf) or _validity(bundle, now) or _name(bundle, host)
     return BundleRefused(reason[0], hint=reason[1]) if reason else None
 

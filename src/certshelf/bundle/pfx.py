@@ -47,7 +47,7 @@ def encode(
     Raises PfxError when the password or the rounds cannot be written.
     """
     return pkcs12.serialize_key_and_certificates(
-        bundle.friendly_name.encode() or None,
+        _bmp(bundle.friendly_name).encode() or None,
         bundle.key,
         bundle.leaf,
         list(bundle.chain) or None,
@@ -118,6 +118,11 @@ _CIPHERS: dict[PfxProfile, tuple[pkcs12.PBES, hashes.HashAlgorithm]] = {
     PfxProfile.MODERN: (pkcs12.PBES.PBESv2SHA256AndAES256CBC, hashes.SHA256()),
     PfxProfile.WINDOWS_2016: (pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC, hashes.SHA1()),  # noqa: S303
 }
+
+
+def _bmp(text: str) -> str:
+    """The text as a BMPString holds it (RFC 7292 appendix B.1): no more than 16 bits a character."""
+    return "".join(c if c < "\U00010000" else "\ufffd" for c in text)
 
 
 def _password_bytes(password: Secret) -> bytes:
