@@ -121,7 +121,7 @@ _CIPHERS: dict[PfxProfile, tuple[pkcs12.PBES, hashes.HashAlgorithm]] = {
 
 
 def _bmp(text: str) -> str:
-    """The text as a BMPString holds it (RFC 7292 appendix B.1): no more than 16 bits a character."""
+    """The text as a BMPString holds it: 16 bits a character (RFC 7292 appendix B.1)."""
     return "".join(c if c < "\U00010000" else "\ufffd" for c in text)
 
 

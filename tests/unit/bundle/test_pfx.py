@@ -70,3 +70,9 @@ def test_rounds_that_no_reader_accepts_are_not_written(rounds: int) -> None:
 def test_chosen_rounds_are_written_for_key_and_content() -> None:
     facts = read_facts(encode(bundle(), PASSWORD, rounds=5_000))
     assert [a.rounds for a in facts.algorithms if a.purpose != "mac"] == [5_000, 5_000]
+
+
+def test_a_friendly_name_that_a_bmp_string_cannot_hold_is_written_with_replacements() -> None:
+    made = bundle()
+    smiling = Bundle(made.key, made.leaf, made.chain, "web \U0001f600")
+    assert decode(encode(smiling, PASSWORD), PASSWORD).friendly_name == "web \ufffd"
