@@ -42,4 +42,5 @@ def _open_home(home: Path | None) -> Shelf:
             "cannot open the shelf of a home: the manager is not installed",
             hint="pip install 'certshelf[manager]', or give a url and a password",
         ) from error
-    return open_configured_shelf(home)
+    shelf: Shelf = open_configured_shelf(home)
+    return shelf

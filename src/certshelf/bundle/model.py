@@ -18,6 +18,9 @@ from certshelf.names import HostName
 if TYPE_CHECKING:
     from certshelf.secret import Secret
 
+# Not there, there twice, or of a form that nobody reads: none of them is a ValueError.
+_NO_EXTENSION = (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
@@ -60,7 +63,7 @@ class Bundle:
         """The DNS names of the SAN extension that are host names, in order (RFC 6125: no CN)."""
         try:
             san = self.leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-        except (x509.ExtensionNotFound, ValueError):
+        except (*_NO_EXTENSION, ValueError):
             return ()
         names = []
         for text in san.value.get_values_for_type(x509.DNSName):

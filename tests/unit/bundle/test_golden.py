@@ -1,0 +1,120 @@
+"""PFX files as others write them, and as nobody should: each opens or has its own reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from certshelf import errors
+from certshelf.bundle.guarded import decode_guarded
+from certshelf.bundle.inspect import read_facts
+from certshelf.bundle.model import PfxProfile
+from certshelf.bundle.pfx import decode
+from certshelf.secret import Secret
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "pfx"
+PASSWORD = Secret("golden")
+
+OPENED: dict[str, tuple[PfxProfile | None, int]] = {
+    "modern": (PfxProfile.MODERN, 2),
+    "keytool": (PfxProfile.MODERN, 0),
+    "windows-2016": (PfxProfile.WINDOWS_2016, 2),
+    "rc2-40": (None, 2),
+    "rc4-128": (None, 2),
+    "aes-128-sha1-mac": (None, 2),
+    "sha512-mac": (None, 2),
+    "no-encryption": (None, 2),
+    "no-mac": (None, 2),
+    "nested-bags": (None, 1),
+    "ber-indefinite": (PfxProfile.MODERN, 1),
+    "pbmac1": (None, 1),
+}
+REFUSED: dict[str, tuple[type[errors.BundleError], str]] = {
+    "empty": (errors.PfxUnreadable, "empty file"),
+    "page": (errors.PfxUnreadable, "begins with b'<'"),
+    "random": (errors.PfxUnreadable, "not a PFX"),
+    "trailing-junk": (errors.PfxUnreadable, "4 bytes of something else at its end"),
+    "flipped-byte": (errors.PfxPasswordWrong, "wrong password or damaged"),
+    "no-key": (errors.PfxKeyMissing, "no private key"),
+    "two-keys": (errors.PfxManyKeys, "2 private keys"),
+    "mismatch": (errors.KeyMismatch, "none of its 1 certificates"),
+    "no-certificate": (errors.KeyMismatch, "no certificate"),
+    "scrypt": (errors.PfxUnsupported, "scrypt for its key"),
+    "bomb-mac": (errors.PfxHostile, "2,147,483,647 rounds"),
+    "bomb-pbmac1": (errors.PfxHostile, "2,147,483,647 rounds"),
+    "bomb-key": (errors.PfxHostile, "2,147,483,647 rounds"),
+    "bomb-content": (errors.PfxHostile, "2,147,483,647 rounds"),
+    "bomb-nested": (errors.PfxHostile, "2,147,483,647 rounds"),
+    "bomb-sum": (errors.PfxHostile, "1,020,000 rounds"),
+    "negative-rounds": (errors.PfxHostile, "-1 rounds"),
+    "too-many-bags": (errors.PfxHostile, "more than 64"),
+}
+# Opened by the guard, and to be read in a child only: see the slow test below.
+HIDDEN = {"bomb-inside"}
+
+
+def _read(name: str) -> bytes:
+    return (GOLDEN / f"{name}.pfx").read_bytes()
+
+
+def test_every_golden_file_is_in_one_table() -> None:
+    assert {f.stem for f in GOLDEN.glob("*.pfx")} == {*OPENED, *REFUSED, *HIDDEN}
+
+
+@pytest.mark.parametrize("name", OPENED)
+def test_what_other_programs_write_is_read(name: str) -> None:
+    data = _read(name)
+    profile, chain = OPENED[name]
+    bundle = decode(data, PASSWORD)
+    assert [str(n) for n in bundle.names] == ["golden.example.test"]
+    assert len(bundle.chain) == chain
+    assert read_facts(data).profile is profile
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_served_is_refused_with_its_own_reason(name: str) -> None:
+    kind, reason = REFUSED[name]
+    with pytest.raises(errors.BundleError) as caught:
+        decode(_read(name), PASSWORD)
+    assert type(caught.value) is kind
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("eighth", range(1, 8))
+@pytest.mark.parametrize("name", ["modern", "windows-2016", "keytool", "ber-indefinite"])
+def test_a_file_that_is_cut_off_is_told_apart_from_a_wrong_password(name: str, eighth: int) -> None:
+    whole = _read(name)
+    with pytest.raises(errors.PfxUnreadable):
+        decode(whole[: len(whole) * eighth // 8], PASSWORD)
+    with pytest.raises(errors.PfxUnreadable, match="truncated"):
+        decode(whole[:-1], PASSWORD)
+
+
+def test_a_file_beyond_a_mebibyte_is_refused_by_its_size() -> None:
+    with pytest.raises(errors.PfxHostile, match="1,048,577 bytes"):
+        decode(bytes(1 + (1 << 20)), PASSWORD)
+
+
+def test_ber_is_recognised_and_read() -> None:
+    assert read_facts(_read("ber-indefinite")).is_ber
+    assert not read_facts(_read("modern")).is_ber
+
+
+@pytest.mark.slow
+def test_rounds_hidden_inside_encrypted_content_end_at_the_deadline() -> None:
+    with pytest.raises(errors.PfxHostile, match="not read within 2 s"):
+        decode_guarded(_read("bomb-inside"), PASSWORD, timeout_s=2)
+
+
+@pytest.mark.slow
+def test_a_child_gives_the_same_answer_as_the_process_itself() -> None:
+    for name in ("modern", "rc2-40"):
+        there, here = decode_guarded(_read(name), PASSWORD, 30), decode(_read(name), PASSWORD)
+        assert (there, there.chain, there.friendly_name) == (here, here.chain, here.friendly_name)
+    with pytest.raises(errors.PfxPasswordWrong, match="wrong password or damaged") as caught:
+        decode_guarded(_read("modern"), Secret("other"), 30)
+    assert "try the password" in caught.value.hint
+    with pytest.raises(errors.KeyMismatch):
+        decode_guarded(_read("mismatch"), None, 30)
