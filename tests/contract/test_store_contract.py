@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from threading import Barrier, Event, Thread
@@ -17,6 +18,7 @@ from certshelf.store.base import (
     MAX_BYTES,
     Blob,
     Expect,
+    Stamped,
     Store,
     Version,
     Watchable,
@@ -286,6 +288,24 @@ def test_a_watch_ends_when_it_is_told_to(store: Store) -> None:
     stop = Event()
     stop.set()
     assert list(store.watch(stop)) == []
+
+
+def test_a_stamp_moves_when_a_file_comes_or_goes(store: Store) -> None:
+    if not isinstance(store, Stamped) or store.stamp() is None:
+        pytest.skip("this store has no stamp")
+    stamps = [store.stamp()]
+    for act in (lambda: store.put(KEY, b"1", ANY), lambda: store.delete(KEY)):
+        _wait_for_the_next_tick()
+        act()
+        stamps.append(store.stamp())
+    assert len(set(stamps)) == 3
+
+
+def _wait_for_the_next_tick() -> None:
+    """Folders are stamped with a coarse clock of up to 10 ms."""
+    end = time.monotonic() + 0.03
+    while time.monotonic() < end:
+        time.sleep(0.01)
 
 
 def _putter(store: Store, data: bytes, expect: Version | Expect) -> Callable[[], Version]:

@@ -145,6 +145,15 @@ class FolderStore:
 
         return watch_folder(self, self._path, stop)
 
+    def stamp(self) -> int | None:
+        """See Stamped: the folder's own modification time. A share's clock is not ours: None."""
+        if not self._local:
+            return None
+        try:
+            return os.stat(self._path).st_mtime_ns
+        except OSError:
+            return None
+
     def close(self) -> None:
         """See Store."""
         self._deadline.close()
@@ -270,7 +279,7 @@ class FolderStore:
     def _fill(
         self, fd: int, folder: Directory, previous: os.stat_result | None, data: bytes
     ) -> None:
-        """Write all, with rights and a time of its own: coarse clocks make two writes look alike."""
+        """Write all, with rights and a time of its own: on a coarse clock two writes look alike."""
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(fd, rest) :]
