@@ -8,25 +8,30 @@ The contract below is tested on every store by tests/contract/.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache
 from threading import Event
 from typing import NewType, Protocol, runtime_checkable
 
 from certshelf.errors import StoreInvalidName
+from certshelf.secret import Secret
 
 MAX_BYTES = 1024 * 1024
 """No file of a shelf is larger; a larger one is refused before it is read."""
 DEADLINE_SECONDS = 10.0
 HIDDEN = ".certshelf"
 """The shelf's own folder: IIS reads only `*.pfx` of the top folder."""
+LOCK = f"{HIDDEN}/lock"
+"""What writers lock one another out with; no key, and in no listing."""
 MAX_DEPTH = 4
 
 Version = NewType("Version", str)
-"""Opaque: equal as long as the file has not been written again."""
+"""Opaque: another one after each write. A change of rights or a new link may change it too."""
 
 
 class Expect(Enum):
@@ -59,6 +64,19 @@ class Entry:
     size: int
     version: Version
     modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCredentials:
+    """Who a store on the network is asked as.
+
+    username: account, `DOMAIN\\account` or access key id. password: its password or secret key.
+    endpoint: address of an S3 server that is not Amazon's; "" otherwise.
+    """
+
+    username: str
+    password: Secret
+    endpoint: str = ""
 
 
 class Store(Protocol):
@@ -142,27 +160,49 @@ class Stamped(Protocol):
         ...
 
 
+_DEVICE = r"(?i:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00b9\u00b2\u00b3])"
+_NO_DEVICE = rf"(?!{_DEVICE} *(?:\.|$))"
+_ORDINARY = re.compile(rf"{_NO_DEVICE}[A-Za-z0-9_](?:[A-Za-z0-9._-]{{0,200}}[A-Za-z0-9_-])?")
+_NO_DEVICE_NAME = re.compile(_NO_DEVICE)
+
+
+@lru_cache(maxsize=4096)  # on the handshake path
 def check_key(key: str) -> tuple[str, ...]:
     """The parts of a key, or StoreInvalidName: no store opens anything else.
 
-    An allow list: 1 to MAX_DEPTH parts joined by `/`, each a plain name in NFC, without
-    separators, colons, controls, wildcards, leading or trailing spaces, trailing dots, `.`, `..`.
-    Only the first part may be hidden, and only as HIDDEN.
+    An allow list: one name of the top folder, or HIDDEN and 1 to MAX_DEPTH - 1 names, joined by
+    `/`. Each is a plain name in NFC of at most 255 bytes of UTF-8, without separators, colons,
+    controls, wildcards, a leading dot, leading or trailing spaces, a trailing dot; no device of
+    Windows ("Naming Files, Paths, and Namespaces", learn.microsoft.com); not LOCK.
     """
+    if _ORDINARY.fullmatch(key):
+        return (key,)
     parts = tuple(key.split("/"))
-    if len(parts) > MAX_DEPTH or not all(_is_plain(part) for part in parts):
+    names = parts[1:] if parts[0] == HIDDEN else parts
+    if parts[0] != HIDDEN and len(parts) > 1:
+        raise StoreInvalidName(f"a key in a folder that is not {HIDDEN}: {key[:80]!r}")
+    if not names or len(parts) > MAX_DEPTH or not all(_is_plain(name) for name in names):
         raise StoreInvalidName(f"no name for a file of a store: {key[:80]!r}")
-    if parts[0].startswith(".") and (parts[0] != HIDDEN or len(parts) == 1):
-        raise StoreInvalidName(f"a hidden name that is not ours: {key[:80]!r}")
+    if key == LOCK:
+        raise StoreInvalidName(f"{LOCK} belongs to the store itself")
     return parts
 
 
-def _is_plain(part: str) -> bool:
+def check_folder(folder: str) -> tuple[str, ...]:
+    """The parts of a folder that may be listed, () for the top, or StoreInvalidName."""
+    return check_key(f"{folder}/x")[:-1] if folder else ()
+
+
+def _is_plain(name: str) -> bool:
     return (
-        0 < len(part.encode("utf-8", "replace")) <= 255
-        and part not in (".", "..")
-        and part == part.strip(" ")
-        and not part.endswith(".")
-        and not any(c in '/\\:*?"<>|' or unicodedata.category(c) in ("Cc", "Cs") for c in part)
-        and unicodedata.is_normalized("NFC", part)
+        0 < len(name.encode("utf-8", "replace")) <= 255
+        and not name.startswith((".", " "))
+        and not name.endswith((".", " "))
+        and not any(c in '/\\:*?"<>|' or _is_control(c) for c in name)
+        and unicodedata.is_normalized("NFC", name)
+        and _NO_DEVICE_NAME.match(name) is not None
     )
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
