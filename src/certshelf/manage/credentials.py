@@ -1,14 +1,16 @@
-"""Credentials: set, read, list and remove named secrets; rotate the keys that seal them."""
+"""Credentials: set, read and remove named secrets, with an event for each change."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from certshelf.manage.db.peek import peek_sealed
+from certshelf.errors import CredentialError
+from certshelf.manage.db.peek import CannotPeek, peek_credential
 from certshelf.manage.home import Home
-from certshelf.manage.keyring import KeyRing, place
+from certshelf.manage.keyring import place
 from certshelf.manage.model import Credential
-from certshelf.manage.opening import open_home
+from certshelf.manage.opening import key_ring, open_home
 from certshelf.manage.settings import Settings
 from certshelf.secret import Secret
 
@@ -21,8 +23,6 @@ def set_credential(
     database: Database, credential: Credential, secret: Secret, clock: Clock, *, actor: str = ""
 ) -> bool:
     """Store a secret under a name, new or changed, and log it (never the secret); whether new."""
-    from dataclasses import replace
-
     now = clock.now()
     dated = replace(credential, created_at=now, changed_at=now)
     with database.write() as records:
@@ -40,15 +40,44 @@ def remove_credential(database: Database, name: str, clock: Clock, *, actor: str
         records.events.append(clock.now(), "credential.removed", name, actor=actor)
 
 
-def read_secret(home: Home, settings: Settings, name: str) -> Secret:
-    """One secret, fast: without SQLAlchemy when the database is the embedded one.
+@dataclass(frozen=True, slots=True)
+class OpenCredential:
+    """A credential with its secret, opened."""
 
-    CredentialError when it is not there or cannot be opened.
+    username: str
+    secret: Secret
+
+
+def find_credential(home: Home, settings: Settings, name: str) -> OpenCredential | None:
+    """One credential and its secret, or None: without SQLAlchemy on the embedded database.
+
+    ConfigError when there is no home; CredentialError when the secret cannot be opened.
     """
-    if not settings.database.url:
-        sealed = peek_sealed(home.database, name)
-        if sealed is not None:
-            ring = KeyRing(home.keys, given=home.keys_given)
-            return ring.open(sealed, place("credential", name, "sealed"))
+    if settings.database.url:
+        return _find_fully(home, settings, name)
+    try:
+        found = peek_credential(home.database, name)
+    except CannotPeek:
+        return _find_fully(home, settings, name)
+    if found is None:
+        return None
+    secret = key_ring(home).open(found.sealed, place("credential", name, "sealed"))
+    return OpenCredential(found.username, secret)
+
+
+def read_credential(home: Home, settings: Settings, name: str) -> OpenCredential:
+    """The same, but CredentialError when it is not there."""
+    found = find_credential(home, settings, name)
+    if found is None:
+        raise CredentialError(
+            f"there is no credential {name[:64]!r}", hint=f"certshelf credential set {name[:64]}"
+        )
+    return found
+
+
+def _find_fully(home: Home, settings: Settings, name: str) -> OpenCredential | None:
     with open_home(home, settings) as database, database.read() as records:
-        return records.credentials.secret(name)
+        found = records.credentials.find(name)
+        if found is None:
+            return None
+        return OpenCredential(found.username, records.credentials.secret(name))

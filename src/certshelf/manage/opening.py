@@ -34,12 +34,16 @@ def open_home(home: Home, settings: Settings) -> Iterator[Database]:
         )
     from certshelf.manage.db.database import open_database
 
-    ring = KeyRing(home.keys, given=home.keys_given)
-    database = open_database(database_url(settings, home.database), ring)
+    database = open_database(database_url(settings, home.database), key_ring(home))
     try:
         yield database
     finally:
         database.close()
+
+
+def key_ring(home: Home) -> KeyRing:
+    """The keys of a home; its file is read at first use."""
+    return KeyRing(home.keys, given=home.keys_given)
 
 
 def create_home(
@@ -76,7 +80,7 @@ def _create_memory(home: Home, settings: Settings, report: Creation, new_keys: b
     from certshelf.manage.db.rotation import lost_secrets
 
     had_database = home.database.is_file() and home.database.stat().st_size > 0
-    ring = KeyRing(home.keys, given=home.keys_given)
+    ring = key_ring(home)
     database = open_database(database_url(settings, home.database), ring)
     try:
         if not home.keys.exists() and not new_keys and lost_secrets(database):

@@ -32,8 +32,12 @@ class ShelfSettings:
 
     store: str = _setting("", "where the shelf lies: a folder, or a file:, smb: or s3: URL")
     store_credential: str = _setting("", "the credential (login) that opens the store, if any")
+    store_endpoint: str = _setting("", "address of an S3 server that is not Amazon's")
     password_credential: str = _setting(
         "shelf-password", "the credential with the one password of all PFX files"
+    )
+    signing_credential: str = _setting(
+        "shelf-signing-key", "the credential with the key that signs the shelf's records"
     )
     profile: str = _setting(
         "modern",

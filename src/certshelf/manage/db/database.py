@@ -211,6 +211,8 @@ def _set_up_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry) 
 
 def _begin_sqlite(connection: Connection) -> None:
     write = connection.get_execution_options().get("certshelf_write", False)
+    # a write in a reading block would be undone in silence: query_only makes it an error
+    connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if write else 'ON'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
