@@ -17,6 +17,7 @@ from certshelf.secret import Secret
 if TYPE_CHECKING:
     from certshelf.clock import Clock
     from certshelf.manage.db.database import Database
+    from certshelf.store.base import StoreCredentials
 
 
 def set_credential(
@@ -73,6 +74,19 @@ def read_credential(home: Home, settings: Settings, name: str) -> OpenCredential
             f"there is no credential {name[:64]!r}", hint=f"certshelf credential set {name[:64]}"
         )
     return found
+
+
+def read_secret(home: Home, settings: Settings, name: str) -> Secret:
+    """Only the secret of read_credential()."""
+    return read_credential(home, settings, name).secret
+
+
+def read_login(home: Home, settings: Settings, name: str, endpoint: str = "") -> StoreCredentials:
+    """Who a store on the network is asked as: a credential with its user name."""
+    from certshelf.store.base import StoreCredentials
+
+    found = read_credential(home, settings, name)
+    return StoreCredentials(found.username, found.secret, endpoint)
 
 
 def _find_fully(home: Home, settings: Settings, name: str) -> OpenCredential | None:

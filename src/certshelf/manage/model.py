@@ -115,7 +115,7 @@ class CredentialKind(StrEnum):
     TOKEN = "token"  # noqa: S105  # of a DNS provider or a webhook
     TSIG = "tsig"  # user name = key name, RFC 8945
     EAB = "eab"  # user name = key id, RFC 8555 section 7.3.4
-    SIGNING = "signing"  # Ed25519 key in PEM that signs the shelf's records
+    KEY = "key"  # that signs the shelf's records
 
 
 @dataclass(frozen=True, slots=True)

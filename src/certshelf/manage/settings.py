@@ -36,9 +36,6 @@ class ShelfSettings:
     password_credential: str = _setting(
         "shelf-password", "the credential with the one password of all PFX files"
     )
-    signing_credential: str = _setting(
-        "shelf-signing-key", "the credential with the key that signs the shelf's records"
-    )
     profile: str = _setting(
         "modern",
         "how PFX files are encrypted; windows-2016 when a server is older than Windows 2019",

@@ -23,22 +23,21 @@ class LostSecret:
     key_id: str
 
 
-def rotate_keys(
-    database: Database, ring: KeyRing, *, before_row: Callable[[str], None] = lambda place: None
-) -> int:
+def rotate_keys(database: Database, *, progress: Callable[[str], None] = lambda place: None) -> int:
     """Add a new key, seal every secret anew with it, drop the old keys; how many were sealed.
 
     One short transaction for each row, so that nobody waits for long. Killed at any instruction
     it is simply run again: a key file with more than one key is an unfinished rotation, and is
     finished without one more key. Secrets whose key is lost are left as they are.
-    before_row: called with each place before its row is written.
+    progress: called with each place before its row is written.
     """
+    ring = database.ring
     if len(ring.ids) == 1:
         ring.add_key()
     count = 0
     for table, column in SEALED:
         for row in _rows_to_seal(database, table, column, ring.current):
-            before_row(place(table.name, row, column))
+            progress(place(table.name, row, column))
             count += _seal_anew(database, table, column, row, ring)
     _drop_unused(database, ring)
     return count
