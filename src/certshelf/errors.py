@@ -26,6 +26,7 @@ CertshelfError
 |  +- AcmeProblem ChallengeFailed RateLimited IssuerUnreachable
 +- ConfigError                        file, key, what was expected
 +- RecordError                        the database: no such record, already there, too new
+|  +- RecordBusy RecordStale           held by another process; another one took the work over
 +- CredentialError                    a secret that cannot be opened or is not there
 +- DeployError                        a task that failed: target and step
 
@@ -264,6 +265,16 @@ class ConfigError(CertshelfError):
 
 class RecordError(CertshelfError):
     """The database has no such record, has it already, or is newer than this program."""
+
+
+class RecordBusy(RecordError):
+    """Another process held the database for longer than we wait; nothing was written."""
+
+    retryable = True
+
+
+class RecordStale(RecordError):
+    """Another manager took this work over: the late write was refused, nothing was written."""
 
 
 class CredentialError(CertshelfError):

@@ -1,0 +1,1 @@
+"""The only SQL: tables, migrations and queries, one file per noun."""

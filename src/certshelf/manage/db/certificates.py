@@ -1,0 +1,183 @@
+"""Managed certificates in the database: the wish is the user's, the status the pipeline's."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, func, select, true
+
+from certshelf.manage.db import rows
+from certshelf.manage.db.tables import certificate as table
+from certshelf.manage.db.tables import certificate_host as hosts
+from certshelf.manage.model import (
+    CertificateStatus,
+    ChallengeChoice,
+    ManagedCertificate,
+    Mode,
+    State,
+    check_name,
+)
+from certshelf.names import HostName
+
+
+class Certificates:
+    """The managed certificates, by name. Names are unique; a host may be in several."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, certificate: ManagedCertificate) -> ManagedCertificate:
+        """Store a new one; the same with its id. RecordError when the name is taken."""
+        check_name(certificate.name, "certificate")
+        values = _wish(certificate) | rows.columns(certificate.status)
+        key = rows.insert(self._connection, table, values, _what(certificate.name))
+        self._put_hosts(key, certificate.hosts)
+        return self.get(certificate.name)
+
+    def get(self, name: str) -> ManagedCertificate:
+        """The one of that name; RecordError when there is none."""
+        found = self.find(name)
+        if found is None:
+            raise rows.missing(_what(name))
+        return found
+
+    def find(self, name: str) -> ManagedCertificate | None:
+        """The one of that name, or None."""
+        return next(iter(self._select(table.c.name == name)), None)
+
+    def by_id(self, certificate_id: int) -> ManagedCertificate:
+        """The one that an order, a task or a bundle belongs to."""
+        for found in self._select(table.c.id == certificate_id):
+            return found
+        raise rows.missing(f"certificate number {certificate_id}")
+
+    def all(
+        self, *, state: State | None = None, expires_before: datetime | None = None, tag: str = ""
+    ) -> list[ManagedCertificate]:
+        """All that fit, by name."""
+        where: ColumnElement[bool] = true()
+        if state is not None:
+            where &= table.c.state == state.value
+        if expires_before is not None:
+            where &= table.c.not_after < expires_before
+        return [found for found in self._select(where) if not tag or tag in found.tags]
+
+    def holding(self, host: HostName) -> list[ManagedCertificate]:
+        """Those that name this very host (a wildcard only when it is asked for itself)."""
+        named = select(hosts.c.certificate_id).where(hosts.c.host == host.ascii)
+        return self._select(table.c.id.in_(named))
+
+    def due(self, now: datetime) -> list[ManagedCertificate]:
+        """Those to renew by themselves at or before now, the most urgent first.
+
+        New ones count; paused ones do not, nor those whose back-off has not ended.
+        """
+        where = (
+            table.c.auto_renew
+            & table.c.state.not_in([State.PAUSED.value, State.REVOKED.value])
+            & (table.c.renew_at.is_(None) | (table.c.renew_at <= now))
+            & (table.c.retry_at.is_(None) | (table.c.retry_at <= now))
+        )
+        found = self._select(where)
+        return sorted(found, key=lambda one: (one.status.not_after or now, one.name))
+
+    def edit(self, certificate: ManagedCertificate) -> None:
+        """Store a changed wish (a new name too), by id; the status stays as it is."""
+        check_name(certificate.name, "certificate")
+        what = _what(certificate.name)
+        where = table.c.id == certificate.id
+        rows.update(self._connection, table, where, _wish(certificate), what)
+        self._connection.execute(hosts.delete().where(hosts.c.certificate_id == certificate.id))
+        self._put_hosts(certificate.id, certificate.hosts)
+
+    def set_status(self, certificate_id: int, status: CertificateStatus) -> None:
+        """Store how it stands; the wish stays as it is."""
+        what = f"certificate number {certificate_id}"
+        where = table.c.id == certificate_id
+        rows.update(self._connection, table, where, rows.columns(status), what)
+
+    def remove(self, name: str) -> None:
+        """Forget it, its orders, its tasks and its issued bundles; the shelf is not touched."""
+        rows.delete(self._connection, table, table.c.name == name, _what(name))
+
+    def count(self) -> int:
+        """How many there are."""
+        return self._connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+    def _put_hosts(self, key: int, names: Iterable[HostName]) -> None:
+        values = [
+            {"certificate_id": key, "position": i, "host": host.ascii}
+            for i, host in enumerate(dict.fromkeys(names))
+        ]
+        if values:
+            self._connection.execute(hosts.insert(), values)
+
+    def _select(self, where: ColumnElement[bool]) -> list[ManagedCertificate]:
+        """Certificates by name, their hosts fetched in one more query."""
+        found = self._connection.execute(select(table).where(where).order_by(table.c.name)).all()
+        if not found:
+            return []
+        names = select(hosts.c.certificate_id, hosts.c.host)
+        if len(found) == 1:
+            names = names.where(hosts.c.certificate_id == found[0].id)
+        else:
+            names = names.join(table, table.c.id == hosts.c.certificate_id).where(where)
+        grouped: defaultdict[int, list[HostName]] = defaultdict(list)
+        ordered = names.order_by(hosts.c.certificate_id, hosts.c.position)
+        for key, host in self._connection.execute(ordered):
+            grouped[key].append(HostName.parse(host))
+        return [_from_row(row, tuple(grouped[row.id])) for row in found]
+
+
+def _what(name: str) -> str:
+    return f"certificate {name!r}"
+
+
+def _wish(certificate: ManagedCertificate) -> dict[str, Any]:
+    values = rows.columns(certificate, without=("id", "hosts", "status", "challenges"))
+    values["challenges"] = [asdict(choice) for choice in certificate.challenges]
+    return values
+
+
+def _from_row(row: Row[Any], names: tuple[HostName, ...]) -> ManagedCertificate:
+    return ManagedCertificate(
+        id=row.id,
+        name=row.name,
+        hosts=names,
+        issuer=row.issuer,
+        fallbacks=tuple(row.fallbacks),
+        profile=row.profile,
+        challenges=tuple(ChallengeChoice(**choice) for choice in row.challenges),
+        key_type=row.key_type,
+        reuse_key=row.reuse_key,
+        mode=Mode(row.mode),
+        tags=tuple(row.tags),
+        auto_renew=row.auto_renew,
+        password_credential=row.password_credential,
+        preferred_chain=row.preferred_chain,
+        comment=row.comment,
+        created_at=row.created_at,
+        status=_status(row),
+    )
+
+
+def _status(row: Row[Any]) -> CertificateStatus:
+    return CertificateStatus(
+        state=State(row.state),
+        generation=row.generation,
+        thumbprint=row.thumbprint,
+        serial=row.serial,
+        not_before=row.not_before,
+        not_after=row.not_after,
+        renew_at=row.renew_at,
+        retry_at=row.retry_at,
+        failures=row.failures,
+        last_error=row.last_error,
+        last_run_at=row.last_run_at,
+        ari_id=row.ari_id,
+        ari_next_at=row.ari_next_at,
+    )

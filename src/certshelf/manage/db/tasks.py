@@ -1,0 +1,81 @@
+"""Deployment tasks and their runs in the database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from certshelf.manage.db import rows
+from certshelf.manage.db.tables import task as table
+from certshelf.manage.db.tables import task_run as runs
+from certshelf.manage.model import Outcome, Phase, Task, TaskRun, Trigger, check_name
+
+_MAX_LOG = 64 * 1024
+
+
+class Tasks:
+    """The tasks of certificates, in the order in which they run."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, task: Task) -> Task:
+        """Store a new one; the same with its id. RecordError when its name is taken there."""
+        check_name(task.name, "task")
+        values = rows.columns(task, without=("id",))
+        key = rows.insert(self._connection, table, values, f"task {task.name!r}")
+        return self.get(key)
+
+    def get(self, task_id: int) -> Task:
+        """The task of that number; RecordError when there is none."""
+        row = self._connection.execute(select(table).where(table.c.id == task_id)).first()
+        if row is None:
+            raise rows.missing(f"task number {task_id}")
+        return _task(row)
+
+    def of(self, certificate_id: int) -> list[Task]:
+        """All tasks of a certificate: before, then after, each by position."""
+        found = select(table).where(table.c.certificate_id == certificate_id)
+        ordered = found.order_by(table.c.phase.desc(), table.c.position, table.c.id)
+        return [_task(row) for row in self._connection.execute(ordered)]
+
+    def find(self, certificate_id: int, name: str) -> Task | None:
+        """The task of that name, or None."""
+        where = (table.c.certificate_id == certificate_id) & (table.c.name == name)
+        row = self._connection.execute(select(table).where(where)).first()
+        return None if row is None else _task(row)
+
+    def edit(self, task: Task) -> None:
+        """Store a changed one, by id."""
+        check_name(task.name, "task")
+        values = rows.columns(task, without=("id", "certificate_id"))
+        where = table.c.id == task.id
+        rows.update(self._connection, table, where, values, f"task {task.name!r}")
+
+    def remove(self, task_id: int) -> None:
+        """Forget one and its runs."""
+        rows.delete(self._connection, table, table.c.id == task_id, f"task number {task_id}")
+
+    def add_run(self, run: TaskRun) -> TaskRun:
+        """Store how a run ended; the end of a long log is kept."""
+        values = rows.columns(run, without=("id",)) | {"log": run.log[-_MAX_LOG:]}
+        key = rows.insert(self._connection, runs, values, f"run of task number {run.task_id}")
+        row = self._connection.execute(select(runs).where(runs.c.id == key)).one()
+        return _run(row)
+
+    def runs_of(self, task_id: int, limit: int = 20) -> list[TaskRun]:
+        """The newest runs of a task, newest first."""
+        found = select(runs).where(runs.c.task_id == task_id)
+        ordered = found.order_by(runs.c.id.desc()).limit(limit)
+        return [_run(row) for row in self._connection.execute(ordered)]
+
+
+def _task(row: Row[Any]) -> Task:
+    values = rows.mapping(row)
+    return Task(**values | {"phase": Phase(row.phase), "trigger": Trigger(row.trigger)})
+
+
+def _run(row: Row[Any]) -> TaskRun:
+    values = rows.mapping(row)
+    return TaskRun(**values | {"outcome": Outcome(row.outcome), "stale": tuple(row.stale)})
