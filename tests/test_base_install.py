@@ -1,4 +1,4 @@
-"""The wheel, installed without any extra into a fresh environment, is a reader and says what it lacks."""
+"""The wheel without any extra, in a fresh environment, is a reader and says what it lacks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs of an environment that holds the base install and nothing else."""
-    uv = next((p for p in (str(ROOT / ".tools/bin/uv"), shutil.which("uv")) if p and Path(p).exists()), None)
+    uv = next(
+        (p for p in (str(ROOT / ".tools/bin/uv"), shutil.which("uv")) if p and Path(p).exists()),
+        None,
+    )
     if uv is None:
         pytest.skip("uv is not here to make an environment with")
     folder = tmp_path_factory.mktemp("base install")

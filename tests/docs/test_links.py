@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from tests.support.repository import ROOT, tracked
 
 PAGES = [path for path in tracked() if path.suffix == ".md"]

@@ -1,4 +1,4 @@
-"""No file of the repository names a machine or a package index, and the lock names versions only."""
+"""No file names a machine or a package index, and the lock holds versions only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-
 from tests.support.repository import ROOT, texts
 
 # Put together here, so that this file does not hold them either.

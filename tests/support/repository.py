@@ -14,12 +14,25 @@ BINARY = {".pfx", ".p12", ".jks", ".png", ".ico", ".woff2", ".der", ".gz", ".zip
 @cache
 def tracked() -> tuple[Path, ...]:
     """Every file that is the project's own, absolute and sorted."""
-    done = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ) if _has_git() else None
+    done = (
+        subprocess.run(
+            [
+                "git",
+                "-C",
+                str(ROOT),
+                "ls-files",
+                "-z",
+                "--cached",
+                "--others",
+                "--exclude-standard",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if _has_git()
+        else None
+    )
     if done is not None and done.returncode == 0 and done.stdout:
         found = [ROOT / name for name in done.stdout.split("\0") if name]
         return tuple(sorted(path for path in found if path.is_file()))

@@ -13,7 +13,17 @@ from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "src/certshelf").rglob("*.py"))
 POSIX_ONLY = {"fcntl", "grp", "posix", "pty", "pwd", "readline", "resource", "syslog", "termios"}
-READER_ROOMS = ("names", "errors", "clock", "secret", "bundle", "store", "shelf", "resolve", "serve")
+READER_ROOMS = (
+    "names",
+    "errors",
+    "clock",
+    "secret",
+    "bundle",
+    "store",
+    "shelf",
+    "resolve",
+    "serve",
+)
 
 # Runs in a process of its own: refuses every import that is neither the standard library's nor the
 # two dependencies' of the base install, and then imports the reader, module by module.

@@ -124,7 +124,7 @@ class Manifest:
         return self._public_key is not None
 
     def read(self, file: str) -> tuple[Record, Version] | None:
-        """The record of a file, None when there is none; RecordInvalid when it is forged or torn."""
+        """The record of a file, or None; RecordInvalid when it is forged or torn."""
         blob = self._store.get(record_key(file))
         if blob is None:
             return None
