@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.clock import FakeClock
-from tests.support.records import certificate, records_in
 
 from certshelf.errors import CredentialError, RecordBusy, RecordError
 from certshelf.manage.db.database import Database, open_database
@@ -22,6 +20,8 @@ from certshelf.manage.db.rotation import lost_secrets, rotate_keys
 from certshelf.manage.keyring import KeyRing
 from certshelf.manage.model import Credential, IssuerKind, IssuerRecord, Step
 from certshelf.secret import Secret
+from tests.support.clock import FakeClock
+from tests.support.records import certificate, records_in
 
 
 @pytest.fixture
