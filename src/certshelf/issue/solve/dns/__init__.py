@@ -1,0 +1,1 @@
+"""Ways to write a TXT record: one file per provider or protocol."""
