@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-from certshelf.challenge import Challenge
+from certshelf.challenge import TOKEN, Challenge
 from certshelf.errors import AcmeProblem, IssuerUnreachable
 from certshelf.issue.acme import fields
 from certshelf.issue.acme.account import Account
 from certshelf.issue.acme.client import AcmeClient
 from certshelf.issue.acme.identifiers import Identifier
 from certshelf.issue.acme.problem import from_document, printable
-
-# RFC 8555 section 8.1 demands 128 bits of base64url, so 22 characters; 128 bounds file names.
-TOKEN = re.compile(r"[A-Za-z0-9_-]{20,128}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,151 @@
+"""http-01: a responder of our own, a webroot folder, or nothing at all in farm mode."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+from aiohttp import web
+
+from certshelf.challenge import HTTP01_PREFIX, TOKEN, Challenge, stateless_answer
+from certshelf.errors import ChallengeFailed, ConfigError
+
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+
+
+class FarmHttp01:
+    """Farm mode: every member answers by itself with the rule that `configure http-01` prints.
+
+    Nothing is presented, so nothing can be forgotten or raced (facts: RFC 8555 section 8.1).
+    """
+
+    type = "http-01"
+
+    async def present(self, challenge: Challenge) -> None:
+        """See Solver: the members answer already."""
+
+    async def wait(self, challenge: Challenge) -> None:
+        """See Solver: `cert test` and the doctor ask each member, not each order."""
+
+    async def clean_up(self, challenge: Challenge) -> None:
+        """See Solver: there is nothing to take away."""
+
+
+class Http01Responder:
+    """Answers http-01 on a port of its own, for any number of orders and accounts.
+
+    Use it as an async context manager around many orders. thumbprint: answer every well-formed
+    token for this account, also those that were not presented; "" for presented ones only.
+    """
+
+    type = "http-01"
+
+    def __init__(self, host: str = "", port: int = 80, *, thumbprint: str = "") -> None:
+        self._host = host
+        self._port = port
+        self._thumbprint = thumbprint
+        self._answers: dict[str, str] = {}
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on; the chosen one when it was asked for any (0)."""
+        if self._runner and self._runner.addresses:
+            return int(self._runner.addresses[0][1])
+        return self._port
+
+    async def __aenter__(self) -> Http01Responder:
+        app = web.Application(client_max_size=1024)
+        app.router.add_get(HTTP01_PREFIX + "{token}", self._get)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._host or None, self._port).start()
+        except OSError as error:
+            await runner.cleanup()
+            raise ConfigError(
+                f"http-01 cannot listen on {self._host or '*'}:{self._port}: {error.strerror}",
+                hint="stop what listens there, or use farm mode or a webroot folder",
+            ) from error
+        self._runner = runner
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def present(self, challenge: Challenge) -> None:
+        """See Solver."""
+        self._answers[challenge.token] = challenge.key_authorization
+
+    async def wait(self, challenge: Challenge) -> None:
+        """See Solver: the answer is there as soon as it is presented."""
+
+    async def clean_up(self, challenge: Challenge) -> None:
+        """See Solver."""
+        self._answers.pop(challenge.token, None)
+
+    async def _get(self, request: web.Request) -> web.Response:
+        token = request.match_info["token"]
+        text = self._answers.get(token)
+        if text is None and self._thumbprint:
+            # raw_path: an encoded token is none, whatever it decodes to
+            text = stateless_answer(request.raw_path, self._thumbprint)
+        if text is None:
+            return web.Response(status=404, text="no such challenge\n", headers=_HEADERS)
+        return web.Response(text=text, headers=_HEADERS)
+
+
+class Webroot:
+    """Writes TOKEN files below a folder that a web server publishes at its root.
+
+    folder: outside every shelf; it may lie on a share. A server that runs IIS needs a MIME type
+    for files without an extension there: docs/how-to/challenges.md has the web.config.
+    """
+
+    type = "http-01"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def present(self, challenge: Challenge) -> None:
+        """See Solver: the whole file appears at once."""
+        await asyncio.to_thread(self._write, challenge)
+
+    async def wait(self, challenge: Challenge) -> None:
+        """See Solver: a file is there once it is written."""
+
+    async def clean_up(self, challenge: Challenge) -> None:
+        """See Solver."""
+        await asyncio.to_thread(self._remove, challenge)
+
+    def _write(self, challenge: Challenge) -> None:
+        path = self._path(challenge)
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(challenge.key_authorization, encoding="ascii")
+            temporary.chmod(0o644)  # the web server's account reads it; it is public
+            temporary.replace(path)
+        except OSError as error:
+            raise ChallengeFailed(
+                f"the token file cannot be written below {self._folder}: {error.strerror}",
+                hint="the manager's account needs to write there",
+            ) from error
+
+    def _remove(self, challenge: Challenge) -> None:
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                self._path(challenge).unlink()
+        except OSError as error:
+            raise ChallengeFailed(
+                f"a token file stays below {self._folder}: {error.strerror}",
+                hint="delete it by hand; it is harmless",
+            ) from error
+
+    def _path(self, challenge: Challenge) -> Path:
+        if not TOKEN.fullmatch(challenge.token):
+            raise ChallengeFailed("the challenge's token can be no file name")
+        return self._folder / HTTP01_PREFIX.strip("/") / challenge.token
