@@ -1,0 +1,65 @@
+"""A real BIND for tests: zones that may be changed by RFC 2136 with a TSIG key."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from certshelf.secret import Secret
+from tests.support.processes import Process, free_dns_port, listens
+
+KEY_NAME = "certshelf."
+
+
+@dataclass
+class Bind:
+    port: int
+    tsig_secret: Secret
+    process: Process
+
+
+def named() -> str:
+    found = shutil.which("named") or shutil.which("named", path="/usr/sbin:/usr/local/sbin")
+    if found is None:
+        pytest.skip("bind9 is not installed")
+    return found
+
+
+@contextlib.contextmanager
+def bind(folder: Path, zones: Mapping[str, str], *, writable: bool = True) -> Iterator[Bind]:
+    """A BIND that is the authority of these zones: name to extra records (zone file lines).
+
+    Every name in a zone has the address 127.0.0.1. The key may write TXT records only. BIND
+    follows a CNAME from one of the zones into another only when it may recurse; it may not here.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    port, secret = free_dns_port(), base64.b64encode(secrets.token_bytes(32)).decode()
+    blocks = []
+    for zone, extra in zones.items():
+        (folder / f"{zone}.db").write_text(
+            f"$ORIGIN {zone}.\n$TTL 1\n@ SOA ns h 1 60 60 600 1\n@ NS ns\n@ A 127.0.0.1\n"
+            f"ns A 127.0.0.1\n* A 127.0.0.1\n{extra}\n"
+        )
+        policy = f"update-policy {{ grant {KEY_NAME} wildcard *.{zone} TXT; }};" if writable else ""
+        blocks.append(f'zone "{zone}" {{ type master; file "{zone}.db"; {policy} }};')
+    (folder / "named.conf").write_text(
+        f'key "{KEY_NAME}" {{ algorithm hmac-sha256; secret "{secret}"; }};\n'
+        f'options {{ directory "{folder}"; listen-on port {port} {{ 127.0.0.1; }};\n'
+        "listen-on-v6 { none; }; recursion no; allow-transfer { none; }; dnssec-validation no;\n"
+        f'pid-file none; session-keyfile "{folder}/session.key"; notify no; }};\n'
+        "controls { };\n" + "\n".join(blocks) + "\n"
+    )
+    process = Process([named(), "-g", "-c", str(folder / "named.conf")], folder / "named.log")
+    try:
+        process.ready(lambda: listens(port), "named")
+        process.ready(lambda: "all zones loaded" in process.log.read_text(), "named's zones")
+        yield Bind(port, Secret(secret), process)
+    finally:
+        process.stop()
