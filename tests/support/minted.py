@@ -58,14 +58,17 @@ class MintedCa:
         )
 
 
-def mint_ca(name: str = "test root") -> MintedCa:
+def mint_ca(
+    name: str = "test root", parent: MintedCa | None = None, now: datetime | None = None
+) -> MintedCa:
+    """A CA; self-signed, or an intermediate below its parent."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
+    now = now or datetime.now(UTC)
     root = (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(subject)
+        .issuer_name(parent.root.subject if parent else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
@@ -76,7 +79,7 @@ def mint_ca(name: str = "test root") -> MintedCa:
             critical=True,
         )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
-        .sign(key, hashes.SHA256())
+        .sign(parent.key if parent else key, hashes.SHA256())
     )
     return MintedCa(key, root)
 
