@@ -228,7 +228,7 @@ def test_answering_a_valid_challenge_again_means_look_again(ca: Pebble) -> None:
         kept = await steps.authorization.fetch(step.client, step.account, made.authorizations[0])
         await steps.authorize(step, made, [AlwaysValid()])
         work = steps._work(step, kept, [AlwaysValid()])
-        await steps._answer(step, work)
+        await steps._answer(step, made, work)
 
     run(ca, story)
 

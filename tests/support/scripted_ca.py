@@ -55,6 +55,7 @@ class _Order:
     status: str = "pending"
     looks: int = 0
     chain: bytes = b""
+    answered: set[int] = field(default_factory=set)
 
 
 class Problem(Exception):
@@ -114,9 +115,11 @@ class ScriptedCa:
         app = web.Application()
         app.router.add_route("*", "/{where}", self._handle)
         app.router.add_route("*", "/{where}/{id}", self._handle)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=0.1
+        )
         await self._runner.setup()
-        await web.TCPSite(self._runner, self.host, self.port, shutdown_timeout=0.1).start()
+        await web.TCPSite(self._runner, self.host, self.port).start()
         self.port = self._runner.addresses[0][1]
         return self
 
@@ -232,7 +235,7 @@ class ScriptedCa:
         if where == "chall":
             if order.status != "pending":
                 raise Problem(400, "malformed", "not pending")
-            order.status = {"valid": "ready"}.get(self.validation, self.validation)
+            self._answered(order, int(number.partition("-")[2]))
             return self._reply({"type": "x", "status": "processing", "url": self._url(where)})
         if where == "finalize":
             return self._finalize(order, str(payload["csr"]))
@@ -240,6 +243,15 @@ class ScriptedCa:
             kind = "application/pem-certificate-chain"
             return web.Response(body=order.chain, content_type=kind, headers=self._fresh())
         raise Problem(404, "malformed", f"nothing at {where}")
+
+    def _answered(self, order: _Order, index: int) -> None:
+        if index in order.answered:
+            raise Problem(400, "malformed", "answered already")
+        order.answered.add(index)
+        if self.validation == "invalid":
+            order.status = "invalid"
+        elif self.validation == "valid" and len(order.answered) == len(order.identifiers):
+            order.status = "ready"
 
     def _look(self, order: _Order) -> web.Response:
         if order.status == "processing":
@@ -283,7 +295,9 @@ class ScriptedCa:
 
     def _authorization(self, order: _Order, index: int) -> dict[str, object]:
         identifier = order.identifiers[index]
-        status = {"pending": "pending", "invalid": "invalid"}.get(order.status, "valid")
+        status = "valid" if order.status not in ("pending", "invalid") else "pending"
+        if index in order.answered:
+            status = self.validation
         challenges = []
         for kind in self.challenge_types:
             url = self._url("chall", f"{order.number}-{index}")

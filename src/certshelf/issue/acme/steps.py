@@ -86,7 +86,7 @@ async def authorize(step: Step, pending: Order, solvers: Sequence[Solver]) -> Or
         await _together(w.solver.present(w.shown) for w in work)
         step.progress(f"presented {len(work)} of {len(found)} challenges")
         await _together(w.solver.wait(w.shown) for w in work)
-        await _together(_answer(step, w) for w in work)
+        await _together(_answer(step, pending, w) for w in work)
         step.progress("told the CA; waiting for its validation")
         return await _validated(step, pending)
     finally:
@@ -147,7 +147,7 @@ def _work(step: Step, found: Authorization, solvers: Sequence[Solver]) -> _Work:
     return _Work(found, challenge, solver, challenge.to_present(found.identifier, step.account))
 
 
-async def _answer(step: Step, work: _Work) -> None:
+async def _answer(step: Step, pending: Order, work: _Work) -> None:
     if work.challenge.status != "pending":
         return  # told in an earlier run: the CA is at it
     try:
@@ -157,10 +157,13 @@ async def _answer(step: Step, work: _Work) -> None:
             raise
         url = work.authorization.url
         now = await authorization.fetch(step.client, step.account, url)
-        if now.status == "pending" and all(c.status == "pending" for c in now.challenges):
-            raise  # it was not answered before: the CA means what it says
         if now.status not in ("pending", "valid"):
             raise _failure(step, now) from problem
+        untouched = now.status == "pending" and all(c.status == "pending" for c in now.challenges)
+        if untouched and not _is_validated(
+            await order.fetch(step.client, step.account, pending.url)
+        ):
+            raise  # nobody answered it before and the order still waits: the CA means it
 
 
 async def _validated(step: Step, pending: Order) -> Order:
