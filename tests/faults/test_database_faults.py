@@ -126,11 +126,10 @@ def test_somebody_elses_database_is_refused_and_unchanged(tmp_path: Path) -> Non
     with sqlite3.connect(tmp_path / "certshelf.db") as raw:
         raw.execute("CREATE TABLE mine (x)")
     raw.close()
+    before = (tmp_path / "certshelf.db").read_bytes()
     with pytest.raises(RecordError, match="not certshelf's"):
         _open_again(tmp_path)
-    with sqlite3.connect(tmp_path / "certshelf.db") as raw:
-        assert [row[0] for row in raw.execute("SELECT name FROM sqlite_master")] == ["mine"]
-    raw.close()
+    assert (tmp_path / "certshelf.db").read_bytes() == before
 
 
 def test_two_processes_that_make_the_database_at_once_make_one(tmp_path: Path) -> None:
@@ -270,3 +269,15 @@ def test_a_killed_writer_loses_nothing_that_was_committed(tmp_path: Path, after:
         assert count in (said, said + 1)  # killed between the commit and the print
         assert len(records.credentials.all()) == count
         assert records.credentials.secret(f"a{count - 1}") == Secret("x")
+
+
+def test_a_restored_copy_is_brought_back_to_its_journal_mode(tmp_path: Path) -> None:
+    with records_in(tmp_path):
+        pass
+    with sqlite3.connect(tmp_path / "certshelf.db") as raw:
+        raw.execute("PRAGMA journal_mode=DELETE")
+    raw.close()
+    _open_again(tmp_path).close()
+    with sqlite3.connect(tmp_path / "certshelf.db") as raw:
+        assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    raw.close()

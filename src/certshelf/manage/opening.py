@@ -79,7 +79,6 @@ def _create_memory(home: Home, settings: Settings, report: Creation, new_keys: b
     from certshelf.manage.db.database import open_database
     from certshelf.manage.db.rotation import lost_secrets
 
-    had_database = home.database.is_file() and home.database.stat().st_size > 0
     ring = key_ring(home)
     database = open_database(database_url(settings, home.database), ring)
     try:
@@ -89,6 +88,6 @@ def _create_memory(home: Home, settings: Settings, report: Creation, new_keys: b
                 hint="put it back, or start over: certshelf init --new-keys",
             )
         report = report.with_step(f"key file {home.keys}", ring.create())
-        return report.with_step(f"database {database.where}", not had_database)
+        return report.with_step(f"database {database.where}", database.is_new)
     finally:
         database.close()

@@ -34,6 +34,8 @@ class Database:
         """Use open_database()."""
         self._engine = engine
         self._ring = ring
+        self.is_new = False
+        """Whether its schema was made by this very opening."""
 
     @contextmanager
     def read(self) -> Iterator[Records]:
@@ -92,7 +94,7 @@ def open_database(url: str, ring: KeyRing, *, busy_seconds: float = BUSY_SECONDS
     database = Database(engine, ring)
     try:
         with _translated(engine.url):
-            _bring_up_to_date(engine)
+            database.is_new = _bring_up_to_date(engine)
         if database.is_sqlite and _size(engine.url) <= _SMALL_FILE_BYTES:
             database.check()
     except RecordError:
@@ -108,16 +110,34 @@ def _size(url: URL) -> int:
 # --- the schema
 
 
-def _bring_up_to_date(engine: Engine) -> None:
+def _bring_up_to_date(engine: Engine) -> bool:
+    """Make or upgrade the schema; whether it was made. Nothing is written to a newer database."""
     with engine.connect() as connection:
         version = _version(connection)
-    if version == VERSIONS[-1]:
-        return
     _refuse_newer(version, engine.url)
+    if engine.dialect.name == "sqlite":
+        _use_wal(engine)
     if version == "":
-        _create(engine)
+        return _create(engine)
     if version != VERSIONS[-1]:
         _upgrade(engine)
+    return False
+
+
+def _use_wal(engine: Engine) -> None:
+    """Readers and the writer do not wait for each other; the mode stays in the file.
+
+    Source: sqlite.org/wal.html. A restored copy may have lost it, so it is looked at each time.
+    """
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        if cursor.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            cursor.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.Error as error:
+        raise DBAPIError.instance("PRAGMA journal_mode", None, error, sqlite3.Error) from error
+    finally:
+        connection.close()
 
 
 def _version(connection: Connection) -> str | None:
@@ -157,15 +177,16 @@ def _schema_transaction(engine: Engine) -> Iterator[Connection]:
             connection.invalidate()  # the next one starts with its pragmas as they should be
 
 
-def _create(engine: Engine) -> None:
+def _create(engine: Engine) -> bool:
     """All tables at once: the same schema as all migrations in a row, ten times as fast."""
     with _schema_transaction(engine) as connection:
         if _version(connection) != "":
-            return  # another process was faster
+            return False  # another process was faster
         metadata.create_all(connection)
         schema_version.create(connection)
         connection.execute(schema_version.insert().values(version_num=VERSIONS[-1]))
         connection.execute(meta.insert().values(FIRST_META))
+    return True
 
 
 def _upgrade(engine: Engine) -> None:
@@ -203,10 +224,10 @@ def _make_file(path: Path) -> None:
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
-    """Durable and strict. Source: sqlite.org/pragma.html, sqlite.org/wal.html."""
+    """Durable and strict. Source: sqlite.org/pragma.html."""
     connection.isolation_level = None  # we say BEGIN ourselves: see _begin_sqlite
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -240,6 +261,14 @@ def _translate(error: DBAPIError, url: URL) -> RecordError:
             )
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return _damaged(url)
+        case sqlite3.SQLITE_FULL:
+            return RecordError(
+                f"{_where(url)}: no space left", hint="free some; what was committed is whole"
+            )
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return RecordError(
+                f"{_where(url)}: {message}", hint="look at the rights of the file and its folder"
+            )
     return RecordError(f"{_where(url)}: {message}")
 
 

@@ -23,6 +23,7 @@ class Events:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._locked_head: tuple[int, str] | None = None
 
     def append(
         self,
@@ -39,7 +40,7 @@ class Events:
         certshelf itself. data: plain JSON; a Secret in it is a TypeError.
         """
         text = canonical(data or {})
-        seq, prev = self._head()
+        seq, prev = self._locked_head or self._read_head(lock=True)
         digest = chain_hash(prev, seq + 1, at, kind, subject, actor, text)
         self._connection.execute(
             table.insert().values(
@@ -56,6 +57,7 @@ class Events:
         self._connection.execute(
             meta.update().where(meta.c.key == _HEAD).values(value=f"{seq + 1} {digest}")
         )
+        self._locked_head = (seq + 1, digest)  # nobody else extends the chain until we commit
         return Event(seq + 1, at, kind, subject, actor, parse(text), prev, digest)
 
     def after(self, seq: int = 0, *, limit: int = _PAGE) -> list[Event]:
@@ -96,10 +98,6 @@ class Events:
     def head(self) -> tuple[int, str]:
         """Number and hash of the newest entry: (0, FIRST_HASH) when there is none."""
         return self._read_head()
-
-    def _head(self) -> tuple[int, str]:
-        """The head, locked until this transaction ends: one writer at a time extends the chain."""
-        return self._read_head(lock=True)
 
     def _read_head(self, *, lock: bool = False) -> tuple[int, str]:
         found = select(meta.c.value).where(meta.c.key == _HEAD)
