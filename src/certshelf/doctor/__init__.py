@@ -1,0 +1,1 @@
+"""The doctor: one file per question; each returns findings and changes nothing."""
