@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 from certshelf.doctor.bindings.base import Reading
@@ -64,7 +65,7 @@ def _load(text: str, source: str) -> Any:
     except RecursionError as error:
         raise ConfigError(f"{source} is nested too deep") from error
     try:
-        import yaml
+        yaml: Any = import_module("yaml")
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"{source} is no JSON, and YAML needs the extra `bindings`",

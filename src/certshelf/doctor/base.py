@@ -1,0 +1,103 @@
+"""A check: one question with an id, asked of a context; and how all of them are run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from certshelf.doctor.context import Context
+from certshelf.errors import ConfigError
+from certshelf.finding import Finding, Severity
+
+PAGE = "docs/reference/findings.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question.
+
+    id: of the check, and of its findings unless finds names others. question: what is asked, in
+    the words of the report. run: the findings; none when all is well. missing: why it cannot be
+    asked of this context, "" when it can.
+    """
+
+    id: str
+    question: str
+    run: Callable[[Context], Iterable[Finding]]
+    missing: Callable[[Context], str] = lambda context: ""
+    finds: tuple[str, ...] = ()
+
+    @property
+    def finding_ids(self) -> tuple[str, ...]:
+        """Every id that its findings may have, and its own, which says that all is well."""
+        return tuple(dict.fromkeys((self.id, *self.finds)))
+
+
+def examine(
+    context: Context, checks: Sequence[Check], only: Collection[str] = ()
+) -> tuple[Finding, ...]:
+    """Ask every check (or those named in only, by a check's id or a finding's).
+
+    A check that finds nothing gives one OK finding, one that cannot be asked one INFO finding.
+    Raises ConfigError for an id that nobody has.
+    """
+    known = {id for check in checks for id in check.finding_ids}
+    unknown = sorted(set(only) - known)
+    if unknown:
+        raise ConfigError(
+            f"no check is called {unknown[0]!r}", hint="certshelf doctor --list shows them all"
+        )
+    findings: list[Finding] = []
+    for check in checks:
+        if not only or any(id in only for id in check.finding_ids):
+            findings += _ask(check, context, only)
+    return tuple(findings)
+
+
+def _ask(check: Check, context: Context, only: Collection[str]) -> list[Finding]:
+    missing = check.missing(context)
+    if missing:
+        return [Finding(check.id, Severity.INFO, "", f"not looked at: {missing}", source=PAGE)]
+    found = list(check.run(context))
+    if only and check.id not in only:
+        found = [finding for finding in found if finding.id in only]
+    if any(finding.severity is not Severity.OK for finding in found):
+        return found
+    return [Finding(check.id, Severity.OK, "", check.question, source=PAGE)]
+
+
+def error(id: str, subject: str, what: str, why: str, do: str) -> Finding:
+    """A finding that makes the exit status 1."""
+    return Finding(id, Severity.ERROR, subject, what, why, do, f"{PAGE}#{id}")
+
+
+def warning(id: str, subject: str, what: str, why: str, do: str) -> Finding:
+    """A finding that should be looked at soon."""
+    return Finding(id, Severity.WARNING, subject, what, why, do, f"{PAGE}#{id}")
+
+
+def info(id: str, subject: str, what: str, why: str, do: str) -> Finding:
+    """A finding that is good to know."""
+    return Finding(id, Severity.INFO, subject, what, why, do, f"{PAGE}#{id}")
+
+
+def no_shelf(context: Context) -> str:
+    """The reason of checks that look at the shelf as a place."""
+    return "" if context.shelf is not None else "no shelf is configured"
+
+
+def no_files(context: Context) -> str:
+    """The reason of checks that look at files."""
+    return "" if context.files is not None else "the shelf could not be read"
+
+
+def no_bindings(context: Context) -> str:
+    """The reason of checks that look at bindings."""
+    if not context.members:
+        return "no members are declared (certshelf member add)"
+    return "" if context.bindings else "no member has a bindings file (member add --bindings)"
+
+
+def no_manager(context: Context) -> str:
+    """The reason of checks that look at the manager's machine."""
+    return "" if context.manager is not None else "there is no manager here"
