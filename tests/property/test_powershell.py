@@ -6,13 +6,13 @@ import re
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.support.powershell import QUOTES, evaluate, syntax_errors
 
 from certshelf.farm import Binding
 from certshelf.iis.plan import ServerPlan, SiteBinding, plan
 from certshelf.iis.powershell import comment, literal, quote, table
 from certshelf.iis.scripts import setup_script, undo_script
 from certshelf.names import HostName
+from tests.support.powershell import QUOTES, evaluate, syntax_errors
 
 NASTY = st.text(
     st.one_of(
