@@ -12,8 +12,6 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
-from tests.support.postgres import postgres
-from tests.support.records import certificate
 
 from certshelf.errors import RecordError, RecordStale
 from certshelf.manage.db import migrate
@@ -23,6 +21,8 @@ from certshelf.manage.db.tables import metadata
 from certshelf.manage.keyring import KeyRing
 from certshelf.manage.model import Credential, Step
 from certshelf.secret import Secret
+from tests.support.postgres import postgres
+from tests.support.records import certificate
 
 pytestmark = pytest.mark.slow
 NOW = datetime(2030, 1, 1, 1, 2, 3, 456789, tzinfo=UTC)

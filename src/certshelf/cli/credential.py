@@ -68,7 +68,9 @@ def list_credentials(home: Path | None, as_json: bool) -> None:
     if as_json:
         output.print_json(rows)
     else:
-        output.print_table(("NAME", "KIND", "USERNAME", "CHANGED"), [tuple(r.values()) for r in rows])
+        output.print_table(
+            ("NAME", "KIND", "USERNAME", "CHANGED"), [tuple(r.values()) for r in rows]
+        )
 
 
 @command.command()

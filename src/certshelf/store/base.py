@@ -31,7 +31,8 @@ LOCK = f"{HIDDEN}/lock"
 MAX_DEPTH = 4
 
 Version = NewType("Version", str)
-"""Opaque: another one after each write. A change of rights or a new link may change it too."""
+"""Opaque: another one after each write (in a bucket: after each write of other bytes). A change of
+rights or a new link may change it too."""
 
 
 class Expect(Enum):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import secrets
 import stat
 from collections.abc import Callable, Iterator
@@ -57,11 +56,9 @@ from certshelf.store.locality import is_local
 from certshelf.store.locking import WritersLock, wait_for
 from certshelf.store.oserrors import store_error
 from certshelf.store.rights import inherit_rights
+from certshelf.store.temps import is_temp, temp_name
 
 T = TypeVar("T")
-_RANDOM_BYTES = 8
-_MAX_STEM = 255 - len("..") - 2 * _RANDOM_BYTES - len(".tmp")
-_TEMP = re.compile(rf"\..+\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}\.tmp", re.DOTALL)
 _HELD_OPEN = (5, 32, 33)  # Windows: the target of a rename is open somewhere
 _CHUNK = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -260,7 +257,7 @@ class FolderStore:
     ) -> Version:
         key, name = "/".join(parts), parts[-1]
         with Directory.open(self._path) as root, self._folder(parts, create=True) as folder:
-            temp = _temp_name(name)
+            temp = temp_name(name)
             fd = folder.create(temp)
             try:
                 try:
@@ -389,7 +386,7 @@ def _sweep_tree(folder: Directory, before: datetime, depth: int) -> int:
 
 def _sweep_one(folder: Directory, before: datetime) -> int:
     with folder.scan() as items:
-        temps = [item.name for item in items if _TEMP.fullmatch(item.name)]
+        temps = [item.name for item in items if is_temp(item.name)]
     count = 0
     for name in temps:
         with suppress(FileNotFoundError, StoreInvalidName):
@@ -398,12 +395,6 @@ def _sweep_one(folder: Directory, before: datetime) -> int:
                 folder.remove(name)
                 count += 1
     return count
-
-
-def _temp_name(name: str) -> str:
-    """`.NAME.RANDOM.tmp`, at most 255 bytes."""
-    stem = name.encode()[:_MAX_STEM].decode(errors="ignore")
-    return f".{stem}.{secrets.token_hex(_RANDOM_BYTES)}.tmp"
 
 
 def _conflict(what: str, expect: Version | Expect, found: os.stat_result | None) -> StoreConflict:
