@@ -106,9 +106,22 @@ class Resolver:
 
     def find(self, sni: str) -> Served | None:
         """As resolve(), with the file that answers. Never raises."""
+        return self._find(lambda: self._files(sni))
+
+    def exact(self, host: HostName) -> Served | None:
+        """What the host's own file gives, a wildcard's too, without its wildcard. Never raises."""
+        if self._allow is not None and not self._allow(host):
+            return None
+        return self._find(lambda: (host.file_name(),))
+
+    def holds(self, host: HostName) -> bool:
+        """Whether the index has the host's own file; costs the store nothing."""
+        return host.file_name()[: -len(SUFFIX)] in self._index
+
+    def _find(self, files: Callable[[], tuple[str, ...]]) -> Served | None:
         try:
             now = self._clock.now().timestamp()
-            for file in self._files(sni):
+            for file in files():
                 served = self._newest(file)
                 if served is not None and served.until > now:
                     return served
@@ -287,13 +300,15 @@ class Resolver:
     # --- what others may know
 
     def hosts(self) -> Iterator[HostName]:
-        """Every host name of the index; wildcards as `*.example.com`."""
+        """Every host name of the index that is served; wildcards as `*.example.com`."""
         for stem in self._index.stems():
             try:
                 host = HostName.from_file_name(stem + SUFFIX)
             except NameInvalid:
                 continue
-            if host.file_name() == stem + SUFFIX:  # the U-label twin is the same host
+            if host.file_name() != stem + SUFFIX:  # the U-label twin is the same host
+                continue
+            if self._allow is None or self._allow(host):
                 yield host
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:

@@ -11,22 +11,26 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from certshelf.bundle.model import Bundle
 from certshelf.errors import ConfigError
+from certshelf.resolve.limits import Forgetful
 from certshelf.secret import Secret
 from certshelf.serve import peers
 from certshelf.serve.log import ReaderLog
 from certshelf.serve.pems import PemCache
-from certshelf.serve.source import BundleSource
+from certshelf.serve.source import BundleSource, Found
 
 MAX_HEAD_BYTES = 8192
 IDLE_SECONDS = 90.0
 WRITE_SECONDS = 10.0
 MAX_CONNECTIONS = 1024
+_VAIN_SECONDS = 5.0
+_MAX_VAIN = 10_000
 COLD_WAIT_SECONDS = 3.0
 """How long a request waits for a name of the index whose bundle is still on its way."""
 
@@ -59,15 +63,24 @@ class PemEndpoint:
     """Answers `GET [/SECRET]/cert?server_name=NAME`; runs in the event loop that starts it.
 
     cold_wait_s: 0 for a local shelf, where the resolver's first answer is final.
+    on_handout: called with each name whose bundle was given: a lazy mirror's `want`.
     """
 
     def __init__(
-        self, source: BundleSource, pems: PemCache, log: ReaderLog, cold_wait_s: float = 0.0
+        self,
+        source: BundleSource,
+        pems: PemCache,
+        log: ReaderLog,
+        *,
+        cold_wait_s: float = 0.0,
+        on_handout: Callable[[str], object] = lambda name: None,
     ) -> None:
         self._source = source
         self._pems = pems
         self._log = log
         self._cold_wait_s = cold_wait_s
+        self._on_handout = on_handout
+        self._waited_in_vain = Forgetful(_VAIN_SECONDS, _MAX_VAIN, time.monotonic)
         self._servers: list[asyncio.Server] = []
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -156,28 +169,33 @@ class PemEndpoint:
             return _Answer("200 OK", b"ok\n" if ready else b"ok, the name index is incomplete\n")
         if request.path != "/cert" or not request.server_name:
             return _MISS
-        bundle = await self._find(request.server_name)
-        if bundle is None:
+        found = await self._find(request.server_name)
+        if found is None:
             return _MISS
-        pem = self._pems.of(bundle)
+        pem = self._pems.of(found.bundle)
         etag = f'"{pem.version}"'
         if etag in request.if_none_match:
             return _Answer("304 Not Modified", etag=etag)
-        self._log.handout("http", request.server_name, bundle, peer)
+        self._log.handout("http", request.server_name, found.bundle, peer)
+        self._on_handout(request.server_name)
         return _Answer("200 OK", pem.combined, etag, "application/x-pem-file")
 
-    async def _find(self, sni: str) -> Bundle | None:
-        """Resolve, waiting a bounded time for a known name that is still loading."""
-        bundle = self._source.resolve(sni)
-        if bundle is not None or not self._cold_wait_s or not self._source.known(sni):
-            return bundle
+    async def _find(self, sni: str) -> Found | None:
+        """Look for a name, waiting a bounded time for a known one that is still loading."""
+        found = self._source.find(sni)
+        if found is not None or not self._cold_wait_s or not self._source.known(sni):
+            return found
+        if sni in self._waited_in_vain:
+            return None
         loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + self._cold_wait_s, 0.005
-        while bundle is None and loop.time() < deadline:
+        while found is None and loop.time() < deadline:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.1)
-            bundle = self._source.resolve(sni)
-        return bundle
+            found = self._source.find(sni)
+        if found is None:
+            self._waited_in_vain.add(sni)
+        return found
 
 
 def _parse(head: bytes, prefix: bytes) -> _Request:

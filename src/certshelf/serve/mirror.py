@@ -7,7 +7,14 @@ the shelf stays for a grace time. `.changes` tells nginx's Lua what changed (see
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from threading import Thread
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from certshelf.bundle.model import Bundle
 from certshelf.clock import Clock
@@ -22,6 +29,8 @@ from certshelf.serve.source import BundleSource, Listener
 GRACE_SECONDS = 3600.0
 SWEEP_SECONDS = 5.0
 CHANGES_FILE = ".changes"
+PLACEHOLDER_FILE = ".placeholder.pem"
+"""nginx does not start without some certificate; no client ever sees this one."""
 _KEPT_CHANGES = 512
 
 
@@ -71,6 +80,8 @@ class Mirror:
     def start(self) -> None:
         """Prepare the folder (ConfigError when it cannot be used) and begin to fill it."""
         self._folder.prepare()
+        if self._folder.read(PLACEHOLDER_FILE) is None:
+            self._folder.write(PLACEHOLDER_FILE, placeholder(self._clock))
         self._held = {host.ascii for host in self._folder.hosts()}
         self._write_journal()
         self._unsubscribe = self._source.subscribe(self._queue.put)
@@ -192,6 +203,20 @@ class Mirror:
             self._folder.write(CHANGES_FILE, self._journal.text())
         except OSError as error:
             self._log.event("mirror-failed", name=CHANGES_FILE, reason=str(error.strerror))
+
+
+def placeholder(clock: Clock) -> bytes:
+    """A key and a certificate that nobody trusts, as one PEM text."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "no certificate")])
+    leaf = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(clock.now() - timedelta(days=1))
+        .not_valid_after(clock.now() + timedelta(days=3650))
+        .sign(key, SHA256())
+    )
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return text + leaf.public_bytes(Encoding.PEM)
 
 
 class Journal:

@@ -79,7 +79,7 @@ def listen_unix(path: Path, mode: int) -> socket.socket:
 
     Raises ConfigError when somebody answers there, or when something else lies there.
     """
-    _clear(path)
+    clear_socket(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         previous = os.umask(0o177)  # closed until the mode below is set
@@ -99,7 +99,7 @@ def listen_unix(path: Path, mode: int) -> socket.socket:
     return listener
 
 
-def _clear(path: Path) -> None:
+def clear_socket(path: Path) -> None:
     """Remove the socket that a killed reader left; refuse everything else."""
     try:
         found = path.lstat()
@@ -121,3 +121,23 @@ def _clear(path: Path) -> None:
         raise ConfigError(f"somebody already listens on {path}", hint="is a reader running?")
     finally:
         probe.close()
+
+
+def private_folder(path: Path, gid: int) -> None:
+    """Make a folder of 0750 for a socket, or check the one that is there; gid -1: our own group.
+
+    For servers of sockets that cannot ask the kernel who connects: only the group gets so far.
+    Raises ConfigError for a folder that every user may enter; it is never changed for them.
+    """
+    try:
+        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o027:
+            raise ConfigError(
+                f"too many users may enter {path}",
+                hint=f"give the socket a folder of its own, or: chmod 0750 {path}",
+            )
+        if gid != -1 and found.st_gid != gid:
+            os.chown(path, -1, gid)
+    except OSError as error:
+        raise ConfigError(f"cannot use the folder {path}: {error.strerror}") from error

@@ -42,11 +42,14 @@ class Setup:
         return tuple(sorted(host for host in self.hosts if host.is_wildcard))
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """Host ("" for all) and port of `host:port`, `[v6]:port` or `:port`; ConfigError otherwise."""
+def split_address(address: str, *, any_port: bool = False) -> tuple[str, int]:
+    """Host ("" for all) and port of `host:port`, `[v6]:port` or `:port`; ConfigError otherwise.
+
+    any_port: port 0 may be asked for: the system chooses one.
+    """
     host, colon, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
+    if not colon or not port.isdecimal() or not (any_port or int(port)) or int(port) > 65535:
         raise ConfigError(f"no address: {address!r}", hint="write it as 127.0.0.1:8443 or :443")
     if not all(c.isascii() and (c.isalnum() or c in ".-:") for c in host):
         raise ConfigError(f"no address: {address!r}")

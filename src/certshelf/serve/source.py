@@ -35,8 +35,8 @@ class Found(Protocol):
 class BundleSource(Protocol):
     """The half of resolve.Resolver that serves; tests pass one that they fill by hand."""
 
-    def resolve(self, sni: str) -> Bundle | None:
-        """The newest good bundle for a name off the wire; never raises."""
+    def find(self, sni: str) -> Found | None:
+        """The newest good file for a name off the wire; never raises."""
         ...
 
     def exact(self, host: HostName) -> Found | None:

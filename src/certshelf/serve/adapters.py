@@ -1,0 +1,162 @@
+"""The servers' adapters that one reader runs, as its settings ask for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from certshelf.clock import SYSTEM
+from certshelf.errors import ConfigError
+from certshelf.serve import path_secret, peers
+from certshelf.serve.http import COLD_WAIT_SECONDS, PemEndpoint
+from certshelf.serve.live import LiveSource
+from certshelf.serve.log import ReaderLog
+from certshelf.serve.mirror import Mirror
+from certshelf.serve.mirror_files import MirrorFolder, Rights
+from certshelf.serve.pems import PemCache
+from certshelf.serve.reader_settings import UNIX, ReaderSettings
+from certshelf.serve.setup import RUN, joined, split_address
+
+
+@dataclass(slots=True)
+class Adapters:
+    """What runs. offers: `kind=address` of each, for the ready line."""
+
+    offers: list[str] = field(default_factory=list)
+    _closers: list[Callable[[], Awaitable[None] | None]] = field(default_factory=list)
+
+    def add(self, offer: str, close: Callable[[], Awaitable[None] | None]) -> None:
+        """One more adapter that runs."""
+        self.offers.append(offer)
+        self._closers.append(close)
+
+    async def close(self) -> None:
+        """Stop all, the last one first."""
+        while self._closers:
+            done = self._closers.pop()()
+            if done is not None:
+                await done
+        self.offers.clear()
+
+
+async def start_adapters(settings: ReaderSettings, source: LiveSource, log: ReaderLog) -> Adapters:
+    """Start everything that the settings ask for; ConfigError, and nothing runs, when one cannot.
+
+    The sockets come first: a server that asks is answered at once, whole mirrors fill behind them.
+    """
+    adapters = Adapters()
+    pems = PemCache()
+    try:
+        mirror = _mirror(settings, source, pems, log)
+        if settings.http:
+            await _start_http(adapters, settings, source, pems, log, mirror)
+        if settings.envoy is not None:
+            await _start_envoy(adapters, settings, source, pems, log)
+        if mirror is not None:
+            mirror.start()
+            adapters.add(f"mirror={settings.mirror}", mirror.close)
+    except BaseException:
+        await adapters.close()
+        raise
+    return adapters
+
+
+async def _start_http(
+    adapters: Adapters,
+    settings: ReaderSettings,
+    source: LiveSource,
+    pems: PemCache,
+    log: ReaderLog,
+    mirror: Mirror | None,
+) -> None:
+    is_local = source.resolver.shelf.store.is_local
+    endpoint = PemEndpoint(
+        source,
+        pems,
+        log,
+        cold_wait_s=0.0 if is_local else COLD_WAIT_SECONDS,
+        on_handout=mirror.want if mirror and settings.mirror_lazily else lambda name: None,
+    )
+    adapters.add("http", endpoint.close)
+    adapters.offers.pop()
+    uids = peers.allowed_uids(settings.allow_users)
+    for address in settings.http:
+        if address.startswith(UNIX):
+            await endpoint.listen_unix(Path(address.removeprefix(UNIX)), uids)
+            adapters.offers.append(f"http={address}")
+            continue
+        file = _path_file(settings)
+        host, port = split_address(address, any_port=True)
+        bound = await endpoint.listen_tcp(host, port, path_secret.read_or_make(file))
+        adapters.offers += [f"http={joined(host, bound)}", f"http-path-file={file}"]
+
+
+async def _start_envoy(
+    adapters: Adapters,
+    settings: ReaderSettings,
+    source: LiveSource,
+    pems: PemCache,
+    log: ReaderLog,
+) -> None:
+    from certshelf.serve.envoy import SecretServer
+
+    assert settings.envoy is not None  # noqa: S101  the caller looked
+    server = SecretServer(source, pems, log)
+    await server.listen(settings.envoy, _group_of(settings.allow_users))
+    adapters.add(f"envoy=unix:{settings.envoy}", server.close)
+
+
+def _mirror(
+    settings: ReaderSettings, source: LiveSource, pems: PemCache, log: ReaderLog
+) -> Mirror | None:
+    if settings.mirror is None:
+        return None
+    user, _, group = settings.mirror_owner.partition(":")
+    rights = Rights(
+        settings.mirror_mode,
+        peers.user_ids(user)[0] if user else -1,
+        peers.group_id(group) if group else -1,
+    )
+    return Mirror(
+        MirrorFolder(settings.mirror, rights),
+        source,
+        pems,
+        log,
+        SYSTEM,
+        whole=not settings.mirror_lazily,
+        grace_s=settings.mirror_grace_s,
+    )
+
+
+def _group_of(users: tuple[str, ...]) -> int:
+    """The one primary group of the allowed users; -1 for nobody else than this process's own."""
+    groups = {peers.user_ids(user)[1] for user in users}
+    if len(groups) > 1:
+        raise ConfigError(
+            "the users that may ask for Envoy's secrets have different primary groups",
+            hint="allow one user, or run a second reader",
+        )
+    return groups.pop() if groups else -1
+
+
+def _path_file(settings: ReaderSettings) -> Path:
+    """Where the secret path lies: as told, in the cache, or in this user's runtime folder."""
+    if settings.http_path_file is not None:
+        return settings.http_path_file
+    if settings.cache is not None:
+        settings.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return settings.cache / "http-path"
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        folder = RUN
+    elif runtime:
+        folder = Path(runtime) / "certshelf"
+    else:
+        raise ConfigError(
+            "who may ask over TCP is decided by a secret path, which needs a file",
+            hint="give --http-path-file FILE; it is made when it is not there",
+        )
+    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    return folder / "http-path"

@@ -1,0 +1,195 @@
+"""certshelf-reader: the process on each web server that hands the shelf's certificates to it.
+
+    certshelf-reader --shelf URL --password-file FILE --http unix:/run/certshelf/http.sock
+
+Prints one ready line when it listens, logs JSON lines to stderr, reads its settings again on
+SIGHUP, and stops on SIGTERM. The shelf may be unreachable when it starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from certshelf.clock import SYSTEM
+from certshelf.errors import CertshelfError
+from certshelf.resolve.disk import DiskCache
+from certshelf.resolve.resolver import Resolver
+from certshelf.serve.adapters import Adapters, start_adapters
+from certshelf.serve.live import LiveSource
+from certshelf.serve.log import ReaderLog
+from certshelf.serve.reader_settings import (
+    ReaderSettings,
+    read_manifest_key,
+    read_names,
+    read_password,
+    read_settings,
+)
+from certshelf.shelf.shelf import Shelf
+from certshelf.store.base import StoreCredentials
+from certshelf.store.url import open_store
+
+PROGRAM = "certshelf-reader"
+_CHECK_SECONDS = 30.0
+_CHECKED_NAMES = 50
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the reader until it is told to stop; 0, or 2 when its settings cannot be used.
+
+    `--check` ends at once: 0 when the shelf can be served, 1 when it cannot.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        if words[:1] == ["edge"]:
+            from certshelf.serve.edge import main as edge
+
+            return edge(words[1:])
+        settings, only_check = read_settings(PROGRAM, words)
+        if only_check:
+            return _check(settings)
+        return asyncio.run(_Reader(words, settings).run())
+    except CertshelfError as error:
+        print(f"error: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        return 2
+
+
+def open_resolver(settings: ReaderSettings) -> Resolver:
+    """A resolver that is not started. Reads the files that the settings name; no store is asked."""
+    credentials = None
+    if settings.store_username:
+        password = read_password(settings.store_password_file)
+        assert password is not None  # noqa: S101  read_settings demands the file
+        credentials = StoreCredentials(settings.store_username, password)
+    shelf = Shelf(
+        open_store(settings.shelf, credentials=credentials),
+        read_password(settings.password_file),
+        public_key=read_manifest_key(settings.manifest_key),
+    )
+    return Resolver(
+        shelf,
+        disk=DiskCache(settings.cache) if settings.cache else None,
+        poll_seconds=settings.poll_s,
+        allow=read_names(settings.names),
+    )
+
+
+class _Reader:
+    """One run of the process."""
+
+    def __init__(self, words: Sequence[str], settings: ReaderSettings) -> None:
+        self._words = words
+        self._settings = settings
+        self._log = ReaderLog(sys.stderr, SYSTEM)
+        self._stop = asyncio.Event()
+        self._again = asyncio.Event()
+
+    async def run(self) -> int:
+        source = LiveSource(open_resolver(self._settings).start())
+        adapters = Adapters()
+        try:
+            adapters = await start_adapters(self._settings, source, self._log)
+            self._listen_to_signals()
+            self._say_ready(adapters)
+            while not await self._told_to_stop():
+                adapters = await self._read_again(source, adapters)
+        finally:
+            await adapters.close()
+            source.resolver.close()
+        self._log.event("stopped")
+        return 0
+
+    def _say_ready(self, adapters: Adapters) -> None:
+        print("ready", *adapters.offers, flush=True)
+        self._log.event("ready", shelf=self._settings.shelf, offers=" ".join(adapters.offers))
+
+    async def _told_to_stop(self) -> bool:
+        """Wait for a signal; True to stop, False to read the settings again."""
+        waits = {asyncio.create_task(event.wait()) for event in (self._stop, self._again)}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in waits:
+            task.cancel()
+        self._again.clear()
+        return self._stop.is_set()
+
+    async def _read_again(self, source: LiveSource, adapters: Adapters) -> Adapters:
+        """Settings that cannot be used change nothing. The adapters stay when theirs are as before.
+
+        The new resolver answers only when its index is complete, or after some seconds without.
+        """
+        try:
+            settings, _ = read_settings(PROGRAM, self._words)
+            resolver = open_resolver(settings).start()
+        except (CertshelfError, SystemExit) as error:
+            self._log.event("settings-refused", reason=str(error))
+            return adapters
+        await asyncio.to_thread(resolver.wait_ready, 5.0)
+        source.swap(resolver).close()
+        before, self._settings = self._settings, settings
+        if _adapter_part(before) != _adapter_part(settings):
+            await adapters.close()
+            try:
+                adapters = await start_adapters(settings, source, self._log)
+            except CertshelfError as error:
+                self._log.event("settings-refused", reason=str(error), hint=error.hint)
+                self._settings = before
+                adapters = await start_adapters(before, source, self._log)
+        self._log.event("settings-read", offers=" ".join(adapters.offers))
+        return adapters
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        handlers = {"SIGTERM": self._stop.set, "SIGINT": self._stop.set, "SIGHUP": self._again.set}
+        for name, handler in handlers.items():
+            number = getattr(signal, name, None)
+            if number is None:
+                continue
+            try:
+                loop.add_signal_handler(number, handler)
+            except NotImplementedError:  # Windows: only in the main thread, between two events
+                with contextlib.suppress(ValueError):
+                    signal.signal(number, partial(_on_signal, loop, handler))
+
+
+def _on_signal(
+    loop: asyncio.AbstractEventLoop, handler: Callable[[], None], _number: int, _frame: object
+) -> None:
+    loop.call_soon_threadsafe(handler)
+
+
+def _adapter_part(settings: ReaderSettings) -> tuple[object, ...]:
+    """What the adapters were started with; the rest is the resolver's."""
+    resolver_only = {"shelf", "password_file", "store_username", "store_password_file", "names"}
+    resolver_only |= {"manifest_key", "poll_s"}
+    fields = ReaderSettings.__dataclass_fields__
+    return tuple(getattr(settings, name) for name in fields if name not in resolver_only)
+
+
+def _check(settings: ReaderSettings) -> int:
+    """Open the shelf and some of its files, and say what is wrong."""
+    resolver = open_resolver(settings).start()
+    try:
+        if not resolver.wait_ready(_CHECK_SECONDS):
+            error = resolver.state().last_store_error or "no answer"
+            print(f"error: cannot list the shelf: {error}", file=sys.stderr)
+            return 1
+        hosts = list(resolver.hosts())
+        tried = hosts[:_CHECKED_NAMES]
+        good = sum(resolver.exact(host) is not None for host in tried)
+        refused = resolver.state().refused
+    finally:
+        resolver.close()
+    for file, why in refused.items():
+        print(f"refused: {file}: {why}", file=sys.stderr)
+    print(f"{len(hosts)} names on the shelf; {good} of the {len(tried)} tried can be served")
+    return 0 if good == len(tried) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
