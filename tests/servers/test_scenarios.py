@@ -11,6 +11,7 @@ import pytest
 from certshelf.names import HostName
 from tests.support.caddy import Caddy
 from tests.support.envoy import Envoy
+from tests.support.haproxy import Haproxy
 from tests.support.nginx import LuaNginx, PlainNginx
 from tests.support.reader import ReaderProcess, ShelfFolder
 from tests.support.rig import Rig
@@ -18,7 +19,7 @@ from tests.support.tls_probe import Load, connect, served, served_raw, wait_serv
 
 pytestmark = pytest.mark.slow
 
-RIGS = [PlainNginx, LuaNginx, Caddy, Envoy]
+RIGS = [PlainNginx, LuaNginx, Haproxy, Caddy, Envoy]
 NAMES = ("www.one.test", "two.test", "*.wild.test", "bücher.test", "rsa.one.test")
 ON_THE_WIRE = {"*.wild.test": "host.wild.test", "bücher.test": "xn--bcher-kva.test"}
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from certshelf.clock import SYSTEM
 from certshelf.errors import ConfigError
 from certshelf.serve import path_secret, peers
+from certshelf.serve.haproxy import HaproxyPusher
+from certshelf.serve.haproxy_api import RuntimeApi
 from certshelf.serve.http import COLD_WAIT_SECONDS, PemEndpoint
 from certshelf.serve.live import LiveSource
 from certshelf.serve.log import ReaderLog
@@ -55,8 +57,7 @@ async def start_adapters(settings: ReaderSettings, source: LiveSource, log: Read
         if settings.envoy is not None:
             await _start_envoy(adapters, settings, source, pems, log)
         if mirror is not None:
-            mirror.start()
-            adapters.add(f"mirror={settings.mirror}", mirror.close)
+            _start_mirror(adapters, settings, mirror, log)
     except BaseException:
         await adapters.close()
         raise
@@ -106,6 +107,20 @@ async def _start_envoy(
     server = SecretServer(source, pems, log)
     await server.listen(settings.envoy, _group_of(settings.allow_users))
     adapters.add(f"envoy=unix:{settings.envoy}", server.close)
+
+
+def _start_mirror(
+    adapters: Adapters, settings: ReaderSettings, mirror: Mirror, log: ReaderLog
+) -> None:
+    """The mirror's folder first, then those who follow it, then its work."""
+    mirror.prepare()
+    for path in settings.haproxy:
+        pusher = HaproxyPusher(RuntimeApi(path), mirror.folder, mirror.held, log, SYSTEM)
+        mirror.follow(pusher.changed)
+        pusher.start()
+        adapters.add(f"haproxy=unix:{path}", pusher.close)
+    mirror.start()
+    adapters.add(f"mirror={settings.mirror}", mirror.close)
 
 
 def _mirror(

@@ -51,7 +51,7 @@ class Mirror:
         whole: bool = True,
         grace_s: float = GRACE_SECONDS,
     ) -> None:
-        self._folder = folder
+        self.folder = folder
         self._source = source
         self._pems = pems
         self._log = log
@@ -77,13 +77,20 @@ class Mirror:
         """
         self._followers.append(follower)
 
-    def start(self) -> None:
-        """Prepare the folder (ConfigError when it cannot be used) and begin to fill it."""
-        self._folder.prepare()
-        if self._folder.read(PLACEHOLDER_FILE) is None:
-            self._folder.write(PLACEHOLDER_FILE, placeholder(self._clock))
-        self._held = {host.ascii for host in self._folder.hosts()}
+    def held(self) -> set[str]:
+        """The host names that have a file now. Any thread."""
+        return self._held.copy()
+
+    def prepare(self) -> None:
+        """Make the folder ready; ConfigError when it cannot be used."""
+        self.folder.prepare()
+        if self.folder.read(PLACEHOLDER_FILE) is None:
+            self.folder.write(PLACEHOLDER_FILE, placeholder(self._clock))
+        self._held = {host.ascii for host in self.folder.hosts()}
         self._write_journal()
+
+    def start(self) -> None:
+        """Begin to fill the prepared folder."""
         self._unsubscribe = self._source.subscribe(self._queue.put)
         self._thread.start()
 
@@ -154,7 +161,7 @@ class Mirror:
 
     def _write(self, host: HostName, bundle: Bundle, version: int) -> bool:
         try:
-            written = self._folder.write(pem_name(host), self._pems.of(bundle).combined)
+            written = self.folder.write(pem_name(host), self._pems.of(bundle).combined)
         except OSError as error:
             self._again.add(host.ascii)
             self._log.event("mirror-failed", name=host.ascii, reason=str(error.strerror))
@@ -186,7 +193,7 @@ class Mirror:
             self._queue.put(frozenset(self._again))
         due = {name for name, when in self._leaving.items() if when <= now}
         for name in due:
-            self._folder.remove(pem_name(HostName.parse(name)))
+            self.folder.remove(pem_name(HostName.parse(name)))
             self._held.discard(name)
             self._versions.pop(name, None)
             del self._leaving[name]
@@ -200,7 +207,7 @@ class Mirror:
 
     def _write_journal(self) -> None:
         try:
-            self._folder.write(CHANGES_FILE, self._journal.text())
+            self.folder.write(CHANGES_FILE, self._journal.text())
         except OSError as error:
             self._log.event("mirror-failed", name=CHANGES_FILE, reason=str(error.strerror))
 

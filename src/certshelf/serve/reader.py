@@ -45,10 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else argv
     try:
-        if words[:1] == ["edge"]:
-            from certshelf.serve.edge import main as edge
-
-            return edge(words[1:])
         settings, only_check = read_settings(PROGRAM, words)
         if only_check:
             return _check(settings)
