@@ -35,7 +35,8 @@ def print_finding(finding: Finding) -> None:
     """One line for the fact, and one for what to do about it."""
     colours = {"ok": "green", "info": "cyan", "warning": "yellow", "error": "red"}
     click.secho(finding.severity.value, fg=colours[finding.severity.value], nl=False)
-    click.echo(f" {finding.id}: {_clean(finding.what)}")
+    about = "" if finding.subject in finding.what else f"{finding.subject}: "
+    click.echo(f" {finding.id}: {_clean(about + finding.what)}")
     if finding.do:
         click.echo(f"      do: {_clean(finding.do)}")
 

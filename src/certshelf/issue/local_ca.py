@@ -109,13 +109,22 @@ class LocalCa:
 
     async def issue(self, request: IssueRequest, progress: Progress) -> Bundle:
         """See Issuer. Without a lifetime a leaf lives 7 days, and never longer than the CA."""
-        names = self._allowed(request.names)
-        span = self._span(request.lifetime_days)
         progress(f"making a key of type {request.key_type}")
         key = await asyncio.to_thread(generate, request.key_type)  # RSA takes up to seconds
-        leaf = _sign_leaf(names, key, span, self.issuing, self.key)
-        progress(f"signed by {_common_name(self.issuing)}, valid until {iso(span[1])}")
-        return Bundle(key, leaf, (self.issuing,), str(names[0]))
+        leaf, issuing = self.sign(request.names, key.public_key(), request.lifetime_days)
+        progress(f"signed by {_common_name(issuing)}, until {iso(leaf.not_valid_after_utc)}")
+        return Bundle(key, leaf, (issuing,), str(request.names[0]))
+
+    def sign(
+        self,
+        names: Iterable[HostName],
+        key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey,
+        lifetime_days: float | None = None,
+    ) -> tuple[x509.Certificate, x509.Certificate]:
+        """A leaf for a key that the caller keeps, and the chain's one intermediate."""
+        allowed = self._allowed(names)
+        span = self._span(lifetime_days)
+        return _sign_leaf(allowed, key, span, self.issuing, self.key), self.issuing
 
     def _allowed(self, names: Iterable[HostName]) -> tuple[HostName, ...]:
         wanted = tuple(dict.fromkeys(names))
@@ -160,7 +169,7 @@ def _authority(
     depth: int,
 ) -> x509.Certificate:
     """A CA certificate; depth: how many CA certificates may follow below it."""
-    builder = _start(subject, key, issuer, issuer_key.public_key(), span)
+    builder = _start(subject, key.public_key(), issuer, issuer_key.public_key(), span)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=depth), True)
     builder = builder.add_extension(_usage(ca=True), critical=True)
     if permitted:
@@ -171,7 +180,7 @@ def _authority(
 
 def _sign_leaf(
     names: tuple[HostName, ...],
-    key: PrivateKey,
+    key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey,
     span: tuple[datetime, datetime],
     issuer: x509.Certificate,
     issuer_key: PrivateKey,
@@ -185,14 +194,14 @@ def _sign_leaf(
         # RFC 5280 section 4.2.1.6: critical when the subject is empty
         .add_extension(san, critical=not list(subject))
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(_usage(encipher=isinstance(key, rsa.RSAPrivateKey)), critical=True)
+        .add_extension(_usage(encipher=isinstance(key, rsa.RSAPublicKey)), critical=True)
     )
     return _sign(builder, issuer_key)
 
 
 def _start(
     subject: x509.Name,
-    key: PrivateKey,
+    key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey,
     issuer: x509.Name,
     issuer_public: rsa.RSAPublicKey | ec.EllipticCurvePublicKey,
     span: tuple[datetime, datetime],
@@ -203,11 +212,11 @@ def _start(
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
-        .public_key(key.public_key())
+        .public_key(key)
         .serial_number(secrets.randbits(128) or 1)
         .not_valid_before(span[0])
         .not_valid_after(span[1])
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(authority, critical=False)
     )
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from certshelf.bundle.model import PfxProfile
 from certshelf.errors import ConfigError, CredentialError
-from certshelf.manage.credentials import read_login, read_secret
+from certshelf.manage.credentials import find_credential, read_login, read_secret
 from certshelf.manage.home import Home, find_home
 from certshelf.manage.settings import Settings, load_settings
 from certshelf.secret import Secret
@@ -74,13 +74,8 @@ def _settings(home: Home) -> Settings:
 
 
 def _signing_key(home: Home, settings: Settings) -> Ed25519PrivateKey | None:
-    try:
-        secret = read_secret(home, settings, MANIFEST_KEY)
-    except CredentialError as error:
-        if "no credential" in str(error):
-            return None
-        raise
-    return parse_signing_key(secret)
+    found = find_credential(home, settings, MANIFEST_KEY)
+    return parse_signing_key(found.secret) if found else None
 
 
 def parse_signing_key(secret: Secret) -> Ed25519PrivateKey:

@@ -1,0 +1,77 @@
+"""What the pipeline asks of an issuer, one durable step at a time; and the local CA's answers."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certshelf.bundle.model import PrivateKey
+from certshelf.errors import IssueError
+from certshelf.issue.local_ca import LocalCa
+from certshelf.manage.model import ManagedCertificate, OrderRecord
+from certshelf.names import HostName
+
+Changes = dict[str, Any]
+"""Fields of the order's record that a step changed."""
+
+
+class Signer(Protocol):
+    """An issuer in steps. Each looks before it acts, so each may be repeated after a kill."""
+
+    async def order(self, order: OrderRecord, certificate: ManagedCertificate) -> Changes:
+        """Open an order at the CA, or find the one that is open: `order_url`, `expires`."""
+        ...
+
+    async def authorize(self, order: OrderRecord, certificate: ManagedCertificate) -> Changes:
+        """Prove every name."""
+        ...
+
+    async def finalize(self, order: OrderRecord, csr: bytes) -> Changes:
+        """Send the CSR (DER). The key is sealed in the order's record already."""
+        ...
+
+    async def download(self, order: OrderRecord, csr: bytes) -> tuple[x509.Certificate, ...]:
+        """The leaf and its intermediates."""
+        ...
+
+
+class LocalSigner:
+    """The local CA as a Signer: only the last step does anything."""
+
+    def __init__(self, authority: LocalCa, lifetime_days: float | None = None) -> None:
+        self._authority = authority
+        self._lifetime_days = lifetime_days
+
+    async def order(self, order: OrderRecord, certificate: ManagedCertificate) -> Changes:
+        """See Signer."""
+        return {"order_url": "local:"}
+
+    async def authorize(self, order: OrderRecord, certificate: ManagedCertificate) -> Changes:
+        """See Signer."""
+        return {}
+
+    async def finalize(self, order: OrderRecord, csr: bytes) -> Changes:
+        """See Signer."""
+        return {}
+
+    async def download(self, order: OrderRecord, csr: bytes) -> tuple[x509.Certificate, ...]:
+        """See Signer. Repeated after a kill it signs another leaf: nobody has seen the first."""
+        request = x509.load_der_x509_csr(csr)
+        key = request.public_key()
+        if not isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
+            raise IssueError("the local CA signs RSA and ECDSA keys only")
+        san = request.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        names = map(HostName.parse, san.value.get_values_for_type(x509.DNSName))
+        return self._authority.sign(names, key, self._lifetime_days)
+
+
+def make_csr(key: PrivateKey, hosts: tuple[HostName, ...]) -> bytes:
+    """A CSR (DER, RFC 2986) with the hosts as SANs and an empty subject: CAs read no more."""
+    san = x509.SubjectAlternativeName([x509.DNSName(host.ascii) for host in hosts])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    signed = builder.add_extension(san, critical=False).sign(key, hashes.SHA256())
+    return signed.public_bytes(Encoding.DER)
