@@ -232,7 +232,7 @@ def test_progress_tells_each_step() -> None:
     asyncio.run(_ca().issue(request, lines.append))
     assert lines == [
         "making a key of type ecdsa-p256",
-        "signed by Example Farm CA Issuing, valid until 2030-01-08T00:00:00Z",
+        "signed by Example Farm CA Issuing, until 2030-01-08T00:00:00Z",
     ]
 
 
