@@ -36,13 +36,13 @@ def named() -> str:
 def bind(folder: Path, zones: Mapping[str, str], *, writable: bool = True) -> Iterator[Bind]:
     """A BIND that is the authority of these zones: name to extra records (zone file lines).
 
-    Every name in a zone has the address 127.0.0.1. The key may write TXT records only. BIND
+    The names are below .test. Every name in a zone has the address 127.0.0.1. The key may write TXT records only. BIND
     follows a CNAME from one of the zones into another only when it may recurse; it may not here.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port, secret = free_dns_port(), base64.b64encode(secrets.token_bytes(32)).decode()
     blocks = []
-    for zone, extra in zones.items():
+    for zone, extra in {"test": "", **zones}.items():  # CAA is looked for up to the top
         (folder / f"{zone}.db").write_text(
             f"$ORIGIN {zone}.\n$TTL 1\n@ SOA ns h 1 60 60 600 1\n@ NS ns\n@ A 127.0.0.1\n"
             f"ns A 127.0.0.1\n* A 127.0.0.1\n{extra}\n"

@@ -21,7 +21,7 @@ from certshelf.errors import ConfigError
 from certshelf.issue.acme.identifiers import Identifier
 
 PROTOCOL = "acme-tls/1"
-_ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
+ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
 _HANDSHAKE_S = 10.0
 
 
@@ -123,7 +123,7 @@ def certificate(
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(days=7))
         .add_extension(x509.SubjectAlternativeName([san]), critical=False)
-        .add_extension(x509.UnrecognizedExtension(_ACME_IDENTIFIER, octets), critical=True)
+        .add_extension(x509.UnrecognizedExtension(ACME_IDENTIFIER, octets), critical=True)
         .sign(key, hashes.SHA256())
     )
 

@@ -17,7 +17,7 @@ import dns.resolver
 
 from certshelf.errors import ChallengeFailed
 
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 3.0
 _MAX_HOPS = 10
 _MAX_SERVERS = 20
 

@@ -70,7 +70,7 @@ class Rfc2136:
         if name != self._zone and not name.endswith("." + self._zone):
             raise ConfigError(
                 f"{name} is not in the zone {self._zone}",
-                hint="give the zone that holds the record (after its CNAME) as --dns-zone",
+                hint=f"let it be a CNAME to a name in {self._zone}, or give its own zone",
             )
         return dns.update.UpdateMessage(self._zone + ".", keyring=self._key.key())
 
