@@ -7,6 +7,7 @@ library holds the interpreter's lock while it derives. A process can be killed, 
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -28,7 +29,10 @@ from certshelf.errors import (
 )
 from certshelf.secret import Secret
 
+# Of the child, its start included: about five times what the slowest accepted file needs.
+CPU_LIMIT_S = 4
 _NO_PASSWORD = 0xFFFFFFFF
+_OUT_OF_CPU = -getattr(signal, "SIGXCPU", 0)  # as a return code; Windows has no such limit
 _KINDS: dict[str, type[BundleError]] = {
     kind.__name__: kind
     for kind in (
@@ -44,12 +48,14 @@ _KINDS: dict[str, type[BundleError]] = {
 }
 
 
-def decode_guarded(data: bytes, password: Secret | None, timeout_s: float = 5.0) -> Bundle:
-    """As pfx.decode(), in a child process that gets timeout_s seconds of wall time.
+def decode_guarded(data: bytes, password: Secret | None, timeout_s: float = 30.0) -> Bundle:
+    """As pfx.decode(), in a child process that is killed when it needs too much.
 
+    It gets 4 s of CPU (not on Windows) and timeout_s seconds of wall time: the first tells a
+    hostile file from a busy machine, the second holds everywhere.
     Costs about 0.2 s for the start of the process: for files that no record vouches for. The key
-    crosses between the processes in a pipe only. Raises as pfx.decode(); PfxHostile at the
-    deadline; PfxError when no child can be started.
+    crosses between the processes in a pipe only. Raises as pfx.decode(); PfxHostile at either
+    limit; PfxError when no child can be started.
     """
     guard(data)
     command = [sys.executable, "-P", "-m", "certshelf.bundle.child"]
@@ -63,13 +69,11 @@ def decode_guarded(data: bytes, password: Secret | None, timeout_s: float = 5.0)
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise PfxHostile(
-            f"not read within {timeout_s:g} s: it hides more rounds of key derivation than are"
-            " accepted, or this machine is very busy",
-            hint="write the file anew; a file that certshelf publishes has no such parts",
-        ) from None
+        raise _too_long(f"{timeout_s:g} s") from None
     except OSError as error:
         raise PfxError(f"no child process to read it in: {error.strerror}") from error
+    if child.returncode == _OUT_OF_CPU < 0:
+        raise _too_long(f"{CPU_LIMIT_S} s of CPU")
     return _answer(child.stdout)
 
 
@@ -86,6 +90,13 @@ def unpack(message: bytes) -> tuple[bytes, Secret | None]:
     if length == _NO_PASSWORD:
         return message[4:], None
     return message[4 + length :], Secret(message[4 : 4 + length].decode())
+
+
+def _too_long(limit: str) -> PfxHostile:
+    return PfxHostile(
+        f"not read within {limit}: it hides more rounds of key derivation than are accepted",
+        hint="write the file anew: what certshelf publishes opens in milliseconds",
+    )
 
 
 def _answer(output: bytes) -> Bundle:
