@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from certshelf.errors import CertshelfError
     from certshelf.finding import Finding
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
@@ -47,10 +48,13 @@ def ok(text: str) -> None:
     click.echo(f" {text}")
 
 
-def bad(text: str) -> None:
-    """One thing that was not done."""
-    click.secho("FAILED", fg="red", nl=False)
-    click.echo(f" {text}")
+def bad(text: str, error: CertshelfError | None = None) -> None:
+    """One thing that was not done and why, on stderr in the form of every error."""
+    why = f": {error}" if error else ""
+    click.secho("error", fg="red", nl=False, err=True)
+    click.echo(f": {_clean(text + why)}", err=True)
+    if error and error.hint:
+        click.echo(f"hint: {_clean(error.hint)}", err=True)
 
 
 @contextmanager

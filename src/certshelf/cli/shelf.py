@@ -170,9 +170,7 @@ def print_result(result: Result) -> None:
     if result.ok:
         output.ok(f"{result.file} {result.outcome.value}")
     else:
-        output.bad(f"{result.file} {result.outcome.value}: {result.error}")
-        if result.error and result.error.hint:
-            click.echo(f"      hint: {result.error.hint}")
+        output.bad(f"{result.file} {result.outcome.value}", result.error)
 
 
 def result_json(result: Result) -> dict[str, object]:
@@ -203,16 +201,14 @@ def _read_bundle(file: Path, password_file: Path | None, password_stdin: bool) -
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise BundleError(f"cannot read {file}: {error.strerror}") from error
-    if data.lstrip().startswith(b"-----BEGIN"):
-        needs_password = b"ENCRYPTED" in data
-        secret = (
-            read_secret(password_file, password_stdin, f"Password of {file.name}")
-            if needs_password or password_file or password_stdin
-            else None
-        )
-        return Bundle.from_pem(data, secret)
-    secret = read_secret(password_file, password_stdin, f"Password of {file.name}")
-    return Bundle.from_pfx(data, secret)
+    is_pem = data.lstrip().startswith(b"-----BEGIN")
+    secret = None
+    if not is_pem or b"ENCRYPTED" in data or password_file or password_stdin:
+        secret = read_secret(password_file, password_stdin, f"Password of {file.name}")
+    try:
+        return Bundle.from_pem(data, secret) if is_pem else Bundle.from_pfx(data, secret)
+    except BundleError as error:
+        raise type(error)(f"cannot use {file}: {error}", hint=error.hint) from error
 
 
 def _write_new(file: Path, data: bytes) -> None:

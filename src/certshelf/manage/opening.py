@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from certshelf.errors import ConfigError, CredentialError
+from certshelf.errors import ConfigError, CredentialError, RecordError
 from certshelf.manage.home import Creation, Home, make_folder
 from certshelf.manage.keyring import KeyRing
 from certshelf.manage.settings import (
@@ -26,11 +26,17 @@ if TYPE_CHECKING:
 def open_home(home: Home, settings: Settings) -> Iterator[Database]:
     """The home's database for one `with` block.
 
-    ConfigError when there is no home yet: nothing is made by looking.
+    ConfigError when there is no home yet, RecordError when its database is gone: nothing is made
+    by looking.
     """
     if not home.exists:
         raise ConfigError(
             f"there is no certshelf home in {home.path}", hint="certshelf init --store FOLDER"
+        )
+    if not settings.database.url and not home.database.exists():
+        raise RecordError(
+            f"{home.database}: the database is not there",
+            hint="restore the last backup; `certshelf init` starts an empty one",
         )
     from certshelf.manage.db.database import open_database
 

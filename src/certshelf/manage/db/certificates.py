@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, select, true
 
+from certshelf.errors import RecordError
 from certshelf.manage.db import rows
 from certshelf.manage.db.tables import certificate as table
 from certshelf.manage.db.tables import certificate_host as hosts
@@ -33,6 +34,11 @@ class Certificates:
     def add(self, certificate: ManagedCertificate) -> ManagedCertificate:
         """Store a new one; the same with its id. RecordError when the name is taken."""
         check_name(certificate.name, "certificate")
+        if self.find(certificate.name) is not None:
+            raise RecordError(
+                f"there is a certificate {certificate.name!r} already",
+                hint="choose another --name, or change it: certshelf cert edit",
+            )
         values = _wish(certificate) | rows.columns(certificate.status)
         key = rows.insert(self._connection, table, values, _what(certificate.name))
         self._put_hosts(key, certificate.hosts)
