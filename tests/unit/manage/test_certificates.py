@@ -57,7 +57,7 @@ def test_a_certificate_comes_back_as_it_was_stored(database: Database) -> None:
 
 def test_a_name_is_taken_once(database: Database) -> None:
     _add(database, certificate())
-    with pytest.raises(RecordError, match="certificate 'web': there is one already"):
+    with pytest.raises(RecordError, match="there is a certificate 'web' already"):
         _add(database, certificate())
 
 
