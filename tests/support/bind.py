@@ -36,8 +36,9 @@ def named() -> str:
 def bind(folder: Path, zones: Mapping[str, str], *, writable: bool = True) -> Iterator[Bind]:
     """A BIND that is the authority of these zones: name to extra records (zone file lines).
 
-    The names are below .test. Every name in a zone has the address 127.0.0.1. The key may write TXT records only. BIND
-    follows a CNAME from one of the zones into another only when it may recurse; it may not here.
+    The names are below .test. Every name in a zone has the address 127.0.0.1. The key may write
+    TXT records only.
+    BIND follows a CNAME from one of the zones into another only when it may recurse; it may not here.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port, secret = free_dns_port(), base64.b64encode(secrets.token_bytes(32)).decode()

@@ -41,8 +41,13 @@ def make_bundle(
     start: datetime | None = None,
     days: float = 30,
     key: PrivateKey | None = None,
+    client: bool = False,
 ) -> Bundle:
-    """A sound bundle for these names; start: its not-before, an hour ago by default."""
+    """A sound bundle for these names; start: its not-before, an hour ago by default.
+
+    client: for a TLS client, not a server.
+    """
+    purpose = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
     start = start or datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
     key = key or ec.generate_private_key(ec.SECP256R1())
     sans = [x509.DNSName(HostName.parse(name).ascii) for name in names]
@@ -55,7 +60,7 @@ def make_bundle(
         .not_valid_before(start)
         .not_valid_after(start + timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName(sans), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
         .sign(CA_KEY, hashes.SHA256())
     )
     return Bundle(key, leaf)
