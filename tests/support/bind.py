@@ -38,7 +38,8 @@ def bind(folder: Path, zones: Mapping[str, str], *, writable: bool = True) -> It
 
     The names are below .test. Every name in a zone has the address 127.0.0.1. The key may write
     TXT records only.
-    BIND follows a CNAME from one of the zones into another only when it may recurse; it may not here.
+    BIND follows a CNAME from one of the zones into another only when it may recurse; here it may
+    not.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port, secret = free_dns_port(), base64.b64encode(secrets.token_bytes(32)).decode()
