@@ -192,6 +192,7 @@ def _open(home: Path | None) -> Shelf:
 
 
 def _read_bundle(file: Path, password_file: Path | None, password_stdin: bool) -> Bundle:
+    from certshelf.bundle.guarded import decode_guarded
     from certshelf.bundle.model import Bundle
     from certshelf.errors import BundleError
     from certshelf.store.base import MAX_BYTES
@@ -206,7 +207,7 @@ def _read_bundle(file: Path, password_file: Path | None, password_stdin: bool) -
     if not is_pem or b"ENCRYPTED" in data or password_file or password_stdin:
         secret = read_secret(password_file, password_stdin, f"Password of {file.name}")
     try:
-        return Bundle.from_pem(data, secret) if is_pem else Bundle.from_pfx(data, secret)
+        return Bundle.from_pem(data, secret) if is_pem else decode_guarded(data, secret)
     except BundleError as error:
         raise type(error)(f"cannot use {file}: {error}", hint=error.hint) from error
 

@@ -43,11 +43,13 @@ def load(shelf: Shelf, file: str, last: Served | None) -> Served | None:
 
 def accept(shelf: Shelf, file: str, data: bytes, version: Version, last: Served | None) -> Served:
     """Prove that bytes of the store may be served under a file name; errors as load()."""
+    record = _record(shelf, file) if shelf.manifest.is_signed else None
+    if shelf.manifest.is_signed:
+        _refuse_unvouched(file, data, record)  # before a byte of it is decoded
     served = _sound(shelf, file, data, version)
     older = _is_older(served.bundle, last)
-    record = _record(shelf, file) if older or shelf.manifest.is_signed else None
-    if shelf.manifest.is_signed:
-        _refuse_unvouched(file, data, record)
+    if older and record is None:
+        record = _record(shelf, file)
     if older and not (record and record.rollback and record.vouches_for(data)):
         raise OlderBundle(
             f"not serving {file}: it is older than what is served",
