@@ -211,6 +211,17 @@ def _refusal_id(bundle: Bundle, host: HostName | None, now: datetime) -> str:
 
 
 def _ownership(file: str, data: bytes, record: Record | None) -> list[Finding]:
+    if record is not None and record.state is State.RETIRED and record.vouches_for(data):
+        return [
+            Finding(
+                id="file-half-retired",
+                severity=Severity.WARNING,
+                subject=file,
+                what=f"{file} was retired, and is still there",
+                why="a run was stopped before it could remove the file",
+                do="repeat certshelf shelf retire",
+            )
+        ]
     if record is None or record.state is State.RETIRED:
         return [
             Finding(

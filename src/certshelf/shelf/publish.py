@@ -188,11 +188,12 @@ def refuse_foreign(
     if adopt or (current is None and (record is None or record.owner == owner)):
         return
     hint = "look at it with `certshelf shelf ls`; --adopt takes it over"
-    if record is None or record.state is State.RETIRED:
+    is_ours = record is not None and current is not None and record.vouches_for(current.data)
+    if record is None or (record.state is State.RETIRED and not is_ours):
         raise ForeignFile(f"cannot overwrite {file}: certshelf did not write it", hint=hint)
     if record.owner != owner:
         raise ForeignFile(f"cannot overwrite {file}: {record.owner} wrote it", hint=hint)
-    if current and not record.vouches_for(current.data) and _is_pfx(current.data):
+    if current and not is_ours and _is_pfx(current.data):
         raise ForeignFile(f"cannot overwrite {file}: somebody changed it", hint=hint)
 
 

@@ -127,7 +127,7 @@ class Shelf:
             return False
         record = seen[0] if seen else None
         hint = "remove it by hand if nobody needs it"
-        if record is None or (current is not None and record.state is State.RETIRED):
+        if record is None:
             raise ForeignFile(f"cannot retire {file}: certshelf did not write it", hint=hint)
         if record.owner != owner:
             raise ForeignFile(f"cannot retire {file}: {record.owner} wrote it", hint=hint)
@@ -141,16 +141,17 @@ class Shelf:
         if current is None or seen is None:
             return False
         record, version = seen
-        retired = replace(
-            record,
-            generation=record.generation + 1,
-            sha256=sha256(current.data),
-            previous_sha256="",
-            state=State.RETIRED,
-            written_at=self.clock.now(),
-            signature="",
-        )
-        self.manifest.write(retired, version)
+        if record.state is not State.RETIRED:  # else a run was killed before it could delete
+            retired = replace(
+                record,
+                generation=record.generation + 1,
+                sha256=sha256(current.data),
+                previous_sha256="",
+                state=State.RETIRED,
+                written_at=self.clock.now(),
+                signature="",
+            )
+            self.manifest.write(retired, version)
         return self.store.delete(file, current.version)
 
     def _writer(self, verb: str) -> str:
