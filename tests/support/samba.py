@@ -136,7 +136,7 @@ class Samba:
                 admin=self.admin.name,
                 guest="bad user" if self._guest else "never",
                 guest_ok="yes" if self._guest else "no",
-                guest_account=self.other.name,
+                guest_account=self.other.name if self._guest else "nobody",
                 anonymous=0 if self._guest else 2,
             )
         )
@@ -177,6 +177,9 @@ class Samba:
             self._server.wait(10)
         self.signal(signal.SIGKILL)
         self._server.wait(10)
+        for pid in self._pipe_helpers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         if self._server.stdin:
             self._server.stdin.close()
         self._server = None
@@ -199,6 +202,16 @@ class Samba:
         if self._server is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._server.pid, number)
+
+    def _pipe_helpers(self) -> list[int]:
+        """Processes that smbd started apart from itself for RPC: they name our configuration."""
+        ours = f"--configfile={self._conf}".encode()
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if ours in (folder / "cmdline").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
+        return found
 
     def remove(self) -> None:
         """Take away accounts and files."""

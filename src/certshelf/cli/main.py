@@ -23,6 +23,7 @@ _COMMANDS = {
     "cert": "cert",
     "issuer": "issuer",
     "credential": "credential",
+    "share": "share",
     "events": "events",
     "reader": "reader",
     "completion": "completion",

@@ -33,6 +33,16 @@ def open_configured_shelf(home_path: Path | None = None) -> Shelf:
     return open_shelf_of(home, _settings(home))
 
 
+def open_configured_store(home_path: Path | None = None, *, login: str = "") -> Store:
+    """Where the shelf of a home lies, opened with its own login or with another credential."""
+    home = find_home(home_path, os.environ)
+    settings = _settings(home)
+    if not login:
+        return open_store_of(home, settings)
+    credentials = read_login(home, settings, login, settings.shelf.store_endpoint)
+    return open_store(settings.shelf.store, credentials=credentials)
+
+
 def open_shelf_of(home: Home, settings: Settings) -> Shelf:
     """The shelf that these settings describe."""
     return Shelf(

@@ -106,15 +106,29 @@ class SmbStore:
     def list(self, folder: str = "") -> Iterator[Entry]:
         """See Store. The deadline is that of each page of some hundred names."""
         parts = check_folder(folder)
-        for name, facts in self._scan(parts, "list"):
+        for name, facts in self.scan(folder):
             entry = _entry(parts, name, facts)
             if entry is not None:
                 yield entry
 
+    def scan(self, folder: str = "") -> Iterator[tuple[str, Facts]]:
+        """All that lies in a folder, also temps, links and folders; the names are the server's."""
+        name = folder or "names"
+        opened = self.calls.run("list", name, partial(self._open_folder, folder))
+        if opened is None:
+            return
+        wire, handle = opened
+        try:
+            while page := self.calls.on(wire, "list", name, partial(wire.scan, handle)):
+                yield from (item for item in page if item[0] not in (".", ".."))
+        finally:
+            with suppress(StoreError):
+                self.calls.on(wire, "list", name, partial(wire.release, handle))
+
     def sweep(self, older_than_seconds: float = 3600.0) -> int:
         """See Store. By the file server's time stamps and this machine's clock."""
         before = self.calls.clock.now().timestamp() - older_than_seconds
-        return self._sweep((), before)
+        return self._sweep("", before)
 
     def watch(self, stop: Event) -> Iterator[frozenset[str]]:
         """See Watchable: the server's own change notification, on a connection of its own."""
@@ -165,40 +179,26 @@ class SmbStore:
                 raise self.calls.busy("read", key)
             attempt += 1
 
-    def _scan(self, parts: tuple[str, ...], verb: str) -> Iterator[tuple[str, Facts]]:
-        name = "/".join(parts) or "names"
-        opened = self.calls.run(verb, name, partial(self._open_folder, parts))
-        if opened is None:
-            return
-        wire, handle = opened
+    def _open_folder(self, folder: str, wire: Wire, _ends_at: float) -> tuple[Wire, Handle] | None:
+        parts = tuple(folder.split("/")) if folder else ()
         try:
-            while page := self.calls.on(wire, verb, name, partial(wire.scan, handle)):
-                yield from page
-        finally:
-            with suppress(StoreError):
-                self.calls.on(wire, verb, name, partial(wire.release, handle))
-
-    def _open_folder(
-        self, parts: tuple[str, ...], wire: Wire, _ends_at: float
-    ) -> tuple[Wire, Handle] | None:
-        try:
-            return wire, wire.open_folder(self.calls.path(parts))
+            return wire, wire.open_folder(self.calls.place(parts))
         except StatusError as error:
             if not parts or error.status not in status.NOT_THERE:
                 raise
             wire.facts(self.calls.root)
             return None
 
-    def _sweep(self, parts: tuple[str, ...], before: float) -> int:
-        found = [item for item in self._scan(parts, "sweep") if not item[1].is_link]
+    def _sweep(self, folder: str, before: float) -> int:
+        found = [item for item in self.scan(folder) if not item[1].is_link]
         count = 0
         for name, facts in found:
+            key = f"{folder}/{name}" if folder else name
             if facts.is_folder:
-                hidden = parts or name == HIDDEN
-                if hidden and name not in (".", "..") and len(parts) + 1 < MAX_DEPTH:
-                    count += self._sweep((*parts, name), before)
+                if key.split("/")[0] == HIDDEN and key.count("/") + 1 < MAX_DEPTH:
+                    count += self._sweep(key, before)
             elif is_temp(name) and facts.modified.timestamp() < before:
-                remove = partial(_remove_temp, self.calls.path((*parts, name)))
+                remove = partial(_remove_temp, self.calls.place(tuple(key.split("/"))))
                 count += self.calls.run("sweep", name, remove)
         return count
 

@@ -114,6 +114,10 @@ class Calls:
         for part in parts:
             if _ALIAS.fullmatch(part):
                 raise StoreInvalidName(f"{part!r} may be a short name that stands for another file")
+        return self.place(parts)
+
+    def place(self, parts: tuple[str, ...]) -> str:
+        """Where something lies whose name the server itself gave."""
         return "\\".join((self.root, *parts) if self.root else parts)
 
     def pause(self, attempt: int, ends_at: float) -> bool:

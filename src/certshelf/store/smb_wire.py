@@ -278,6 +278,15 @@ class Wire:
         """Open a folder for scan() or changes()."""
         return self._handle(path, LIST | READ_ATTRIBUTES, SHARE_ALL, OPEN, FOLDER | NO_FOLLOW)
 
+    def open_pipe(self, name: str) -> Handle:
+        """Open a named pipe of the share IPC$."""
+        return self._handle(name, READ_DATA | WRITE_DATA, SHARE_ALL, OPEN, 0)
+
+    def talk(self, handle: Handle, data: bytes) -> bytes:
+        """Write one message to a pipe and read the answer to it."""
+        self._chain(message.write(handle.file_id, 0, data))
+        return _parsed(message.data_read, self._chain(message.read(handle.file_id, 0))[0])
+
     def release(self, handle: Handle) -> None:
         """Close what was opened; fine when the connection took it along."""
         with contextlib.suppress(StatusError, WireLost):

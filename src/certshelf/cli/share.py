@@ -1,0 +1,104 @@
+"""`certshelf share`: who may do what with a shelf's share: plan it, set it, check it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from certshelf.cli import output
+
+if TYPE_CHECKING:
+    from certshelf.store.smb import SmbStore
+
+_LOGIN = click.option(
+    "--login", default="", help="The named login to use; default: the shelf's own."
+)
+
+
+@click.group()
+def command() -> None:
+    """Plan, set and check who may do what with the shelf's share."""
+
+
+@command.command()
+@click.option("--path", required=True, help="The folder on the file server: D:\\certs.")
+@click.option("--name", default="certs", show_default=True, help="The name of the share.")
+@click.option("--writer", required=True, help="The manager's account; DOMAIN\\MACHINE$ works too.")
+@click.option("--reader", "readers", required=True, multiple=True, help="Repeat for more accounts.")
+@click.option(
+    "--server",
+    type=click.Choice(["windows", "samba"]),
+    default="windows",
+    show_default=True,
+    help="What the file server is.",
+)
+def plan(path: str, name: str, writer: str, readers: tuple[str, ...], server: str) -> None:
+    """Print the commands that make the share; nothing is run."""
+    from certshelf.iis.share import SharePlan, samba_plan, windows_plan
+
+    wanted = SharePlan(name=name, path=path, writer=writer, readers=readers)
+    click.echo(windows_plan(wanted) if server == "windows" else samba_plan(wanted), nl=False)
+
+
+@command.command()
+@click.option("--reader", required=True, help="The account or group that the servers read with.")
+@click.option("--writer", required=True, help="The account that the manager writes with.")
+@_LOGIN
+@click.pass_obj
+def grant(home: Path | None, reader: str, writer: str, login: str) -> None:
+    """Give the folder exactly the rights of one reader and one writer, over SMB.
+
+    The login must be allowed to change permissions there: an administrator's, not the writer's.
+    """
+    from certshelf.shelf.access import grant as set_access
+
+    store = _share(home, login)
+    try:
+        set_access(store, reader=reader, writer=writer)
+    finally:
+        store.close()
+    output.ok(f"{store.url}: {writer} modifies, {reader} reads, administrators keep it")
+    click.echo("next: certshelf share check --reader-login NAME")
+
+
+@command.command()
+@click.option("--reader-login", default="", help="The named login that servers read with.")
+@click.option("--account", "accounts", multiple=True, help="A further account that belongs there.")
+@_LOGIN
+@output.as_json
+@click.pass_obj
+def check(
+    home: Path | None, reader_login: str, accounts: tuple[str, ...], login: str, as_json: bool
+) -> int:
+    """Say what is wrong with who may do what; asks the server, writes nothing.
+
+    Exit status 1 when anything is wrong.
+    """
+    from certshelf.finding import Severity
+    from certshelf.shelf.access import check as judge_access
+
+    store = _share(home, login)
+    reader = _share(home, reader_login) if reader_login else None
+    try:
+        findings = judge_access(store, reader, accounts=accounts)
+    finally:
+        store.close()
+        if reader is not None:
+            reader.close()
+    if as_json:
+        output.print_json([finding.as_json() for finding in findings])
+    else:
+        for finding in findings:
+            output.print_finding(finding)
+        if reader is None:
+            click.echo("the reader was not asked: --reader-login NAME asks as the servers do")
+    return 1 if any(f.severity in (Severity.WARNING, Severity.ERROR) for f in findings) else 0
+
+
+def _share(home: Path | None, login: str) -> SmbStore:
+    from certshelf.manage.shelves import open_configured_store
+    from certshelf.shelf.access import on_share
+
+    return on_share(open_configured_store(home, login=login))

@@ -1,0 +1,127 @@
+"""Set who may use a shelf's folder on a share, and find out who can, without touching a file."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from itertools import islice
+
+from certshelf.errors import (
+    ConfigError,
+    StoreDenied,
+    StoreError,
+    StoreInvalidName,
+    StoreNotFound,
+)
+from certshelf.finding import Finding
+from certshelf.shelf.rights import ShareRights, grant_list, history_list, judge
+from certshelf.store.acl import Descriptor, is_sid
+from certshelf.store.base import HIDDEN, Store
+from certshelf.store.smb import SmbStore
+from certshelf.store.smb_accounts import lookup_accounts
+from certshelf.store.smb_security import (
+    HISTORY,
+    demands_encryption,
+    inherit_rights,
+    make_folders,
+    maximal_access,
+    read_rights,
+    set_rights,
+)
+
+_SAMPLE = 25
+"""So many files' lists a check reads; a file that certshelf writes inherits its folder's."""
+
+
+def on_share(store: Store) -> SmbStore:
+    """The store as one on a share; ConfigError for a folder or a bucket."""
+    if isinstance(store, SmbStore):
+        return store
+    raise ConfigError(
+        f"cannot do that with {store.url}: it is no smb: address",
+        hint="for a folder of this machine or an UNC path use what `certshelf share plan` prints;"
+        " for a bucket, its service's own policies",
+    )
+
+
+def grant(store: SmbStore, *, reader: str, writer: str) -> None:
+    """Give the folder, and the old versions in it, exactly the access list of the rule.
+
+    store: opened by an account that may change permissions. reader, writer: names of accounts or
+    groups, or identifiers (S-1-5-...). Files and hidden folders that are there get what they
+    inherit. Safe to repeat. Raises ConfigError for an unknown account.
+    """
+    sids = find_accounts(store, (reader, writer))
+    if sids[reader] == sids[writer]:
+        raise ConfigError("the reader and the writer are one account", hint="make two accounts")
+    owner = read_rights(store).owner
+    aces = grant_list(owner, sids[reader], sids[writer])
+    set_rights(store, aces)  # first, so that what is made below it is closed from the start
+    make_folders(store, HISTORY)
+    set_rights(store, history_list(owner, sids[writer]), HISTORY)
+    inherit_rights(store, aces, leave=HISTORY)
+
+
+def check(
+    writer: SmbStore, reader: SmbStore | None = None, *, accounts: tuple[str, ...] = ()
+) -> list[Finding]:
+    """What is wrong with who may do what: asked of the server, as the writer and as the reader.
+
+    reader: the same folder, opened with the reader's login; None when that is not at hand, then
+    only the access list is judged. accounts: further names that belong on it.
+    """
+    own = [store.calls.login.username for store in (writer, reader) if store is not None]
+    keys = [entry.key for entry in islice(writer.list(), _SAMPLE)]
+    first = keys[0] if keys else ""
+    return judge(
+        ShareRights(
+            subject=writer.url,
+            encrypted=demands_encryption(writer),
+            rights=_readable_rights(writer),
+            below=_rights_below(writer, keys),
+            writer=maximal_access(writer),
+            writer_file=maximal_access(writer, first) if first else None,
+            reader=maximal_access(reader) if reader else None,
+            reader_history=maximal_access(reader, HISTORY) if reader else None,
+            accounts=_known(writer, (*own, *accounts)) if reader else frozenset(),
+        )
+    )
+
+
+def find_accounts(store: SmbStore, names: tuple[str, ...]) -> dict[str, str]:
+    """The identifier of each account; ConfigError says which one the server does not know."""
+    found = {name: name for name in names if is_sid(name)}
+    asked = [name for name in names if name not in found]
+    found |= lookup_accounts(store, asked) if asked else {}
+    for name in names:
+        if name not in found:
+            raise ConfigError(
+                f"the file server knows no account {name[:80]!r}",
+                hint="write it as DOMAIN\\name, or give its SID (S-1-5-...)",
+            )
+    return found
+
+
+def _readable_rights(store: SmbStore) -> Descriptor | None:
+    with suppress(StoreDenied):
+        return read_rights(store)
+    return None
+
+
+def _rights_below(store: SmbStore, keys: list[str]) -> tuple[tuple[str, Descriptor], ...]:
+    """The lists of some files and of the hidden folders: what was there before may differ."""
+    hidden = [HIDDEN]
+    with suppress(StoreError):
+        hidden += [f"{HIDDEN}/{name}" for name, facts in store.scan(HIDDEN) if facts.is_folder]
+    found = []
+    for key in (*hidden, *keys):
+        with suppress(StoreDenied, StoreNotFound, StoreInvalidName):
+            found.append((key, read_rights(store, key)))
+    return tuple(found)
+
+
+def _known(store: SmbStore, names: tuple[str, ...]) -> frozenset[str]:
+    with suppress(StoreError):
+        found = lookup_accounts(store, names)
+        if len(found) == len(set(names)):
+            return frozenset(found.values())
+    return frozenset()
