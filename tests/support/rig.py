@@ -20,6 +20,8 @@ class Rig(ABC):
     miss_is_default = False
     """An unknown name gets the server's default certificate, not an alert."""
     new_wildcard_needs_restart = False
+    wildcard_is_deep = False
+    """Its wildcard covers several labels."""
     seconds = 15.0
     """How long a change may take until it is served, with room for a busy machine."""
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from certshelf.clock import SYSTEM
-from certshelf.errors import ConfigError
-from certshelf.serve import path_secret, peers
+from certshelf.errors import ConfigError, StoreError
+from certshelf.serve import apache, path_secret, peers, traefik
+from certshelf.serve.apache import ApacheReloader
+from certshelf.serve.batched import Batched
 from certshelf.serve.haproxy import HaproxyPusher
 from certshelf.serve.haproxy_api import RuntimeApi
 from certshelf.serve.http import COLD_WAIT_SECONDS, PemEndpoint
@@ -17,9 +19,12 @@ from certshelf.serve.live import LiveSource
 from certshelf.serve.log import ReaderLog
 from certshelf.serve.mirror import Mirror
 from certshelf.serve.mirror_files import MirrorFolder, Rights
+from certshelf.serve.mirror_pfx import PfxMirror
 from certshelf.serve.pems import PemCache
 from certshelf.serve.reader_settings import UNIX, ReaderSettings
 from certshelf.serve.setup import RUN, joined, split_address
+from certshelf.serve.traefik import TraefikFile
+from certshelf.store.folder import FolderStore
 
 
 @dataclass(slots=True)
@@ -58,6 +63,8 @@ async def start_adapters(settings: ReaderSettings, source: LiveSource, log: Read
             await _start_envoy(adapters, settings, source, pems, log)
         if mirror is not None:
             _start_mirror(adapters, settings, mirror, log)
+        if settings.mirror_pfx is not None:
+            _start_mirror_pfx(adapters, settings, source, log)
     except BaseException:
         await adapters.close()
         raise
@@ -109,6 +116,22 @@ async def _start_envoy(
     adapters.add(f"envoy=unix:{settings.envoy}", server.close)
 
 
+def _start_mirror_pfx(
+    adapters: Adapters, settings: ReaderSettings, source: LiveSource, log: ReaderLog
+) -> None:
+    assert settings.mirror_pfx is not None  # noqa: S101  the caller looked
+    try:
+        settings.mirror_pfx.mkdir(parents=True, exist_ok=True)
+        target = FolderStore(settings.mirror_pfx)
+        mirror = PfxMirror(target, source, log, SYSTEM, settings.mirror_grace_s)
+        mirror.start()
+    except OSError as error:
+        raise ConfigError(f"cannot make {settings.mirror_pfx}: {error.strerror}") from error
+    except StoreError as error:
+        raise ConfigError(f"cannot use {settings.mirror_pfx}: {error}", hint=error.hint) from error
+    adapters.add(f"mirror-pfx={settings.mirror_pfx}", mirror.close)
+
+
 def _start_mirror(
     adapters: Adapters, settings: ReaderSettings, mirror: Mirror, log: ReaderLog
 ) -> None:
@@ -119,8 +142,31 @@ def _start_mirror(
         mirror.follow(pusher.changed)
         pusher.start()
         adapters.add(f"haproxy=unix:{path}", pusher.close)
+    if settings.traefik is not None:
+        file = TraefikFile(settings.traefik, mirror.folder, mirror.held, log, SYSTEM)
+        _start_batched(adapters, mirror, file.prepare, file.write, traefik.PAUSE_SECONDS)
+        adapters.offers.append(f"traefik={settings.traefik}")
+    if settings.apache_reload:
+        reloader = ApacheReloader(settings.apache_reload, mirror.folder, mirror.held, log)
+        _start_batched(adapters, mirror, reloader.prepare, reloader.reload, apache.PAUSE_SECONDS)
+        adapters.offers.append(f"apache={mirror.folder.path / apache.HOSTS_FILE}")
     mirror.start()
     adapters.add(f"mirror={settings.mirror}", mirror.close)
+
+
+def _start_batched(
+    adapters: Adapters,
+    mirror: Mirror,
+    prepare: Callable[[], None],
+    act: Callable[[], bool],
+    pause_s: float,
+) -> None:
+    prepare()
+    batched = Batched(act, pause_s, SYSTEM)
+    mirror.follow(batched.changed)
+    batched.start()
+    adapters.add("", batched.close)
+    adapters.offers.pop()
 
 
 def _mirror(

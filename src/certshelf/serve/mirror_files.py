@@ -40,7 +40,7 @@ class MirrorFolder:
 
     def __init__(self, path: Path, rights: Rights) -> None:
         self.path = path.absolute()
-        self._rights = rights
+        self.rights = rights
 
     def prepare(self) -> None:
         """Make the folder, or check the one that is there, and sweep what a kill left.
@@ -52,8 +52,8 @@ class MirrorFolder:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._check(self.path.lstat())
             if os.name == "posix":
-                os.chown(self.path, self._rights.uid, self._rights.gid)
-                self.path.chmod(self._rights.folder_mode)
+                os.chown(self.path, self.rights.uid, self.rights.gid)
+                self.path.chmod(self.rights.folder_mode)
             for left in self.path.glob(_TEMP + "*"):
                 left.unlink(missing_ok=True)
         except OSError as error:
@@ -75,8 +75,8 @@ class MirrorFolder:
         try:
             with os.fdopen(descriptor, "wb") as file:
                 if os.name == "posix":
-                    os.fchown(file.fileno(), self._rights.uid, self._rights.gid)
-                    os.fchmod(file.fileno(), self._rights.mode if mode is None else mode)
+                    os.fchown(file.fileno(), self.rights.uid, self.rights.gid)
+                    os.fchmod(file.fileno(), self.rights.mode if mode is None else mode)
                 file.write(data)
             temp.replace(target)
         except BaseException:
@@ -110,9 +110,9 @@ class MirrorFolder:
             raise ConfigError(f"the mirror {self.path} is no folder")
         if os.name != "posix":
             return
-        if found.st_uid not in {os.geteuid(), 0, self._rights.uid}:
+        if found.st_uid not in {os.geteuid(), 0, self.rights.uid}:
             raise ConfigError(f"the mirror {self.path} belongs to another user")
-        writable = 0o002 if found.st_gid == self._rights.gid else 0o022
+        writable = 0o002 if found.st_gid == self.rights.gid else 0o022
         if found.st_mode & writable:
             raise ConfigError(
                 f"others may write into the mirror {self.path}",
