@@ -7,10 +7,10 @@ import sys
 
 def main() -> int:
     """Run `certshelf ARGS`; the exit status. The reader needs no manager installed."""
-    if sys.argv[1:2] == ["reader"]:
+    if sys.argv[1:2] in (["reader"], ["configure"], ["edge"]):
         from certshelf.serve.reader import main as reader
 
-        return reader(sys.argv[2:])
+        return reader(sys.argv[2:] if sys.argv[1] == "reader" else sys.argv[1:])
     try:
         import click  # noqa: F401
     except ModuleNotFoundError:

@@ -26,6 +26,8 @@ _COMMANDS = {
     "share": "share",
     "events": "events",
     "reader": "reader",
+    "configure": "configure",
+    "edge": "edge",
     "completion": "completion",
 }
 """Command -> the module of this room that holds it, under the same name with `command` for it."""

@@ -48,12 +48,16 @@ class Adapters:
         self.offers.clear()
 
 
-async def start_adapters(settings: ReaderSettings, source: LiveSource, log: ReaderLog) -> Adapters:
+async def start_adapters(
+    settings: ReaderSettings, source: LiveSource, log: ReaderLog, into: Adapters | None = None
+) -> Adapters:
     """Start everything that the settings ask for; ConfigError, and nothing runs, when one cannot.
+
+    into: closed adapters to begin anew.
 
     The sockets come first: a server that asks is answered at once, whole mirrors fill behind them.
     """
-    adapters = Adapters()
+    adapters = into or Adapters()
     pems = PemCache()
     try:
         mirror = _mirror(settings, source, pems, log)

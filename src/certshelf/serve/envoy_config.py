@@ -8,6 +8,7 @@ Sources: envoyproxy.io, `on_demand_secret` certificate selector and `sni` certif
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from certshelf.serve.setup import Setup, split_address
 
@@ -17,14 +18,18 @@ _HTTP = f"{_TYPE}/envoy.extensions.filters.network.http_connection_manager.v3.Ht
 _OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def bootstrap(setup: Setup) -> str:
-    """A whole bootstrap file in YAML: HTTP/1.1 and 2 on one port, by proxy to the upstream."""
+def bootstrap(setup: Setup, admin: Path | None = None) -> str:
+    """A whole bootstrap file in YAML: HTTP/1.1 and 2 on one port, by proxy to the upstream.
+
+    admin: the path of a Unix socket for Envoy's administration; none without it.
+    """
     host, port = split_address(setup.listen)
     to_host, to_port = split_address(setup.upstream)
     return f"""\
 # envoy -c THIS_FILE; the reader runs with: --envoy unix:{setup.sds_socket}
 # HTTP/1.1 and HTTP/2. Envoy's on-demand selector does not support QUIC listeners (HTTP/3).
 node: {{id: certshelf, cluster: certshelf}}
+{_admin(admin)}\
 dynamic_resources:
   ads_config:
     api_type: DELTA_GRPC
@@ -103,6 +108,12 @@ route: {{cluster: upstream, timeout: 0s}}}}]}}
       cluster_name: upstream
       endpoints: [{{lb_endpoints: [{{endpoint: {{address: {_address(to_host, to_port)}}}}}]}}]
 """
+
+
+def _admin(path: Path | None) -> str:
+    if path is None:
+        return ""
+    return f"admin: {{address: {{pipe: {{path: {json.dumps(str(path))}, mode: 384}}}}}}\n"
 
 
 def _address(host: str, port: int) -> str:

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 from certshelf.clock import SYSTEM
 from certshelf.errors import CertshelfError
@@ -36,24 +37,55 @@ from certshelf.store.url import open_store
 PROGRAM = "certshelf-reader"
 _CHECK_SECONDS = 30.0
 _CHECKED_NAMES = 50
+_SWAP_SECONDS = 5.0
+
+
+class Companion(Protocol):
+    """A process that lives as long as the reader."""
+
+    async def start(self) -> str:
+        """Start it; what it offers, for the ready line."""
+        ...
+
+    async def ended(self) -> None:
+        """Wait until it ended by itself."""
+        ...
+
+    async def close(self) -> None:
+        """End it."""
+        ...
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the reader until it is told to stop; 0, or 2 when its settings cannot be used.
 
-    `--check` ends at once: 0 when the shelf can be served, 1 when it cannot.
+    `--check` ends at once: 0 when the shelf can be served, 1 when it cannot. The first word
+    `configure` or `edge` runs these instead: they too need no manager.
     """
     words = sys.argv[1:] if argv is None else argv
     try:
-        settings, only_check = read_settings(PROGRAM, words)
-        if only_check:
-            return _check(settings)
-        return asyncio.run(_Reader(words, settings).run())
+        if words[:1] == ["configure"]:
+            from certshelf.serve.configure import main as configure
+
+            return configure(words[1:])
+        if words[:1] == ["edge"]:
+            from certshelf.serve.edge import main as edge
+
+            return edge(words[1:])
+        return run_reader(words)
     except CertshelfError as error:
         print(f"error: {error}", file=sys.stderr)
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
         return 2
+
+
+def run_reader(words: Sequence[str], companion: Companion | None = None) -> int:
+    """Run until told to stop or the companion ends. Raises ConfigError before it is ready."""
+    settings, only_check = read_settings(PROGRAM, words)
+    if only_check:
+        return _check(settings)
+    return asyncio.run(_Reader(words, settings, companion).run())
 
 
 def open_resolver(settings: ReaderSettings) -> Resolver:
@@ -79,7 +111,10 @@ def open_resolver(settings: ReaderSettings) -> Resolver:
 class _Reader:
     """One run of the process."""
 
-    def __init__(self, words: Sequence[str], settings: ReaderSettings) -> None:
+    def __init__(
+        self, words: Sequence[str], settings: ReaderSettings, companion: Companion | None
+    ) -> None:
+        self._companion = companion
         self._words = words
         self._settings = settings
         self._log = ReaderLog(sys.stderr, SYSTEM)
@@ -92,52 +127,66 @@ class _Reader:
         try:
             adapters = await start_adapters(self._settings, source, self._log)
             self._listen_to_signals()
-            self._say_ready(adapters)
-            while not await self._told_to_stop():
-                adapters = await self._read_again(source, adapters)
+            offers = [await self._companion.start()] if self._companion else []
+            self._say_ready([*adapters.offers, *offers])
+            ended = await self._until_stopped(source, adapters)
         finally:
+            if self._companion is not None:
+                await self._companion.close()
             await adapters.close()
             source.resolver.close()
         self._log.event("stopped")
-        return 0
+        return 1 if ended else 0
 
-    def _say_ready(self, adapters: Adapters) -> None:
-        print("ready", *adapters.offers, flush=True)
-        self._log.event("ready", shelf=self._settings.shelf, offers=" ".join(adapters.offers))
+    async def _until_stopped(self, source: LiveSource, adapters: Adapters) -> bool:
+        """Serve, reading the settings again when told to; whether the companion ended by itself."""
+        ended = asyncio.create_task(self._companion.ended()) if self._companion else None
+        try:
+            while not self._stop.is_set():
+                waits = {asyncio.create_task(e.wait()) for e in (self._stop, self._again)}
+                await asyncio.wait(
+                    waits | ({ended} if ended else set()), return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in waits:
+                    task.cancel()
+                if ended is not None and ended.done():
+                    self._log.event("companion-ended")
+                    return True
+                if self._again.is_set():
+                    self._again.clear()
+                    await self._read_again(source, adapters)
+            return False
+        finally:
+            if ended is not None:
+                ended.cancel()
 
-    async def _told_to_stop(self) -> bool:
-        """Wait for a signal; True to stop, False to read the settings again."""
-        waits = {asyncio.create_task(event.wait()) for event in (self._stop, self._again)}
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for task in waits:
-            task.cancel()
-        self._again.clear()
-        return self._stop.is_set()
+    def _say_ready(self, offers: list[str]) -> None:
+        print("ready", *offers, flush=True)
+        self._log.event("ready", shelf=self._settings.shelf, offers=" ".join(offers))
 
-    async def _read_again(self, source: LiveSource, adapters: Adapters) -> Adapters:
+    async def _read_again(self, source: LiveSource, adapters: Adapters) -> None:
         """Settings that cannot be used change nothing. The adapters stay when theirs are as before.
 
-        The new resolver answers only when its index is complete, or after some seconds without.
+        The new resolver answers when its index is complete, or after some seconds without.
         """
         try:
             settings, _ = read_settings(PROGRAM, self._words)
             resolver = open_resolver(settings).start()
         except (CertshelfError, SystemExit) as error:
             self._log.event("settings-refused", reason=str(error))
-            return adapters
-        await asyncio.to_thread(resolver.wait_ready, 5.0)
+            return
+        await asyncio.to_thread(resolver.wait_ready, _SWAP_SECONDS)
         source.swap(resolver).close()
         before, self._settings = self._settings, settings
         if _adapter_part(before) != _adapter_part(settings):
             await adapters.close()
             try:
-                adapters = await start_adapters(settings, source, self._log)
+                await start_adapters(settings, source, self._log, adapters)
             except CertshelfError as error:
                 self._log.event("settings-refused", reason=str(error), hint=error.hint)
                 self._settings = before
-                adapters = await start_adapters(before, source, self._log)
+                await start_adapters(before, source, self._log, adapters)
         self._log.event("settings-read", offers=" ".join(adapters.offers))
-        return adapters
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
