@@ -37,7 +37,7 @@ def samba() -> Iterator[Samba]:
 def folder(samba: Samba) -> str:
     """A folder that was granted to one reader and one writer, with one file in it."""
     name = samba.new_folder()
-    grant(samba.store(name, samba.admin), reader=samba.reader.name, writer=samba.writer.name)
+    grant(samba.store(name, samba.admin), readers=[samba.reader.name], writer=samba.writer.name)
     samba.store(name).put(KEY, b"key", ANY)
     samba.store(name).put(f"{HISTORY}/www.example.com/1.pfx", b"old key", ANY)
     return name
@@ -66,7 +66,7 @@ def test_t17_a_reader_that_may_write_is_red_and_narrowed_again_green(
     sid = find_accounts(samba.store(folder), (samba.reader.name,))[samba.reader.name]
     widen(samba, folder, Ace(sid, MODIFY))
     assert "share-reader-can-write" in ids(samba, folder)
-    grant(samba.store(folder, samba.admin), reader=samba.reader.name, writer=samba.writer.name)
+    grant(samba.store(folder, samba.admin), readers=[samba.reader.name], writer=samba.writer.name)
     assert ids(samba, folder) == {"share-rights"}
     assert sorted(os.listdir(samba.share / folder)) == before  # no test file was written
 
@@ -147,7 +147,7 @@ def test_the_writer_cannot_open_the_folder_or_its_own_files_to_others(
 
 def test_t1_a_reader_of_one_group_gets_nothing_of_another(samba: Samba, folder: str) -> None:
     group_b = samba.new_folder()
-    grant(samba.store(group_b, samba.admin), reader=samba.other.name, writer=samba.writer.name)
+    grant(samba.store(group_b, samba.admin), readers=[samba.other.name], writer=samba.writer.name)
     samba.store(group_b).put(KEY, b"of group b", ANY)
     reader_a = samba.store(group_b, samba.reader)
     for call in (
@@ -200,11 +200,10 @@ def test_what_was_there_before_is_narrowed_too(samba: Samba) -> None:
     before.put(KEY, b"key", ANY)
     before.put(f"{HIDDEN}/records/{KEY}.json", b"{}", ANY)
     before.put(f"{HISTORY}/old.pfx", b"old", ANY)
-    accounts = {"reader": samba.reader.name, "writer": samba.writer.name}
     admin = samba.store(name, samba.admin)
     set_rights(admin, grant_list_of(samba, name))  # the folder alone, as a hasty hand does
     assert "share-wider-below" in ids(samba, name)
-    grant(admin, **accounts)
+    grant(admin, readers=[samba.reader.name], writer=samba.writer.name)
     assert ids(samba, name) == {"share-rights"}
     reader = samba.store(name, samba.reader)
     with pytest.raises(StoreDenied):
@@ -218,21 +217,22 @@ def test_what_was_there_before_is_narrowed_too(samba: Samba) -> None:
 def grant_list_of(samba: Samba, name: str) -> tuple[Ace, ...]:
     admin = samba.store(name, samba.admin)
     sids = find_accounts(admin, (samba.reader.name, samba.writer.name))
-    return grant_list(read_rights(admin).owner, sids[samba.reader.name], sids[samba.writer.name])
+    return grant_list(read_rights(admin).owner, [sids[samba.reader.name]], sids[samba.writer.name])
 
 
 def test_an_unknown_account_is_refused_before_anything_is_set(samba: Samba, folder: str) -> None:
-    before = read_rights(samba.store(folder, samba.admin))
+    admin = samba.store(folder, samba.admin)
+    before = read_rights(admin)
     with pytest.raises(ConfigError, match="no-such-account"):
-        grant(samba.store(folder, samba.admin), reader="no-such-account", writer=samba.writer.name)
-    assert read_rights(samba.store(folder, samba.admin)) == before
+        grant(admin, readers=["no-such-account"], writer=samba.writer.name)
+    assert read_rights(admin) == before
 
 
 def test_a_server_that_does_not_insist_on_encryption_is_red() -> None:
     with running_samba(encrypt="if_required") as server:
         name = server.new_folder()
         admin = server.store(name, server.admin)
-        grant(admin, reader=server.reader.name, writer=server.writer.name)
+        grant(admin, readers=[server.reader.name], writer=server.writer.name)
         assert not demands_encryption(admin)
         assert ids(server, name) == {"share-unencrypted"}
         server.store(name).put(KEY, b"x", ANY)  # ours are encrypted all the same

@@ -28,7 +28,7 @@ from certshelf.secret import Secret
 from certshelf.store.base import StoreCredentials
 from certshelf.store.smb import SmbStore
 
-_CONF = """[global]
+CONF = """[global]
   workgroup = CSTEST
   netbios name = CSRIG
   server role = standalone server
@@ -128,7 +128,7 @@ class Samba:
         (self.folder / "private").chmod(0o700)
         self.share.chmod(0o777)
         self._conf.write_text(
-            _CONF.format(
+            CONF.format(
                 d=self.folder,
                 port=self.port,
                 encrypt=self._encrypt,

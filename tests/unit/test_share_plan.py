@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.support.powershell import syntax_errors
+from tests.support.samba import CONF as RIG
 
 from certshelf.errors import ConfigError
 from certshelf.iis.share import SharePlan, samba_plan, windows_plan
@@ -75,4 +77,18 @@ def test_samba_s_own_check_and_the_shell_accept_the_plan(tmp_path: Path) -> None
     )
     assert "Unknown parameter" not in shown.stderr
     assert "smb encrypt = required" in shown.stdout
-    assert "write list = certshelf" in shown.stdout
+    assert "admin users = certshelf-admin" in shown.stdout
+
+
+def test_the_samba_share_is_the_one_that_the_tests_run_on() -> None:
+    """What a real smbd is tried with is what users are told to set up."""
+    section = RIG.partition("[certs]\n")[2].splitlines()
+    tried = {line.strip() for line in section if line.strip() and "{" not in line}
+    tried.remove("acl_xattr:security_acl_name = user.NTACL")  # a sandbox allows no other
+    assert tried <= {line.strip() for line in samba_plan(SAMBA).splitlines()}
+
+
+def test_powershell_s_grammar_accepts_the_script() -> None:
+    accounts = SharePlan("certs", "D:\\it's", "CORP\\M\u2019$", ["r\u00f6", "a'b"])
+    for plan in (PLAN, accounts):
+        assert syntax_errors(windows_plan(plan)) == []

@@ -26,7 +26,7 @@ ADMIN, READER, WRITER = "S-1-5-32-544", "S-1-5-21-1-2-3-1001", "S-1-5-21-1-2-3-1
 RIGHT = ShareRights(
     subject="smb://w@files/certs",
     encrypted=True,
-    rights=Descriptor(ADMIN, grant_list(ADMIN, READER, WRITER), protected=True),
+    rights=Descriptor(ADMIN, grant_list(ADMIN, [READER], WRITER), protected=True),
     writer=MODIFY,
     writer_file=MODIFY,
     reader=READ,
@@ -110,12 +110,12 @@ def test_old_versions_are_not_for_the_reader() -> None:
 
 
 def test_an_owner_gets_no_more_than_modify_on_what_lies_in_the_folder() -> None:
-    (entry,) = [a for a in grant_list(ADMIN, READER, WRITER) if a.sid == OWNER_RIGHTS]
+    (entry,) = [a for a in grant_list(ADMIN, [READER], WRITER) if a.sid == OWNER_RIGHTS]
     assert (entry.mask, entry.flags) == (MODIFY, 0xB)
 
 
 def test_a_writer_that_owns_the_folder_gets_no_full_control() -> None:
-    assert Ace(WRITER, FULL) not in grant_list(WRITER, READER, WRITER)
+    assert Ace(WRITER, FULL) not in grant_list(WRITER, [READER], WRITER)
 
 
 sids = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=15).map(

@@ -43,12 +43,18 @@ def plan(path: str, name: str, writer: str, readers: tuple[str, ...], server: st
 
 
 @command.command()
-@click.option("--reader", required=True, help="The account or group that the servers read with.")
+@click.option(
+    "--reader",
+    "readers",
+    required=True,
+    multiple=True,
+    help="The account or group that servers read with; repeat for more.",
+)
 @click.option("--writer", required=True, help="The account that the manager writes with.")
 @_LOGIN
 @click.pass_obj
-def grant(home: Path | None, reader: str, writer: str, login: str) -> None:
-    """Give the folder exactly the rights of one reader and one writer, over SMB.
+def grant(home: Path | None, readers: tuple[str, ...], writer: str, login: str) -> None:
+    """Give the folder exactly the rights of its readers and one writer, over SMB.
 
     The login must be allowed to change permissions there: an administrator's, not the writer's.
     """
@@ -56,10 +62,10 @@ def grant(home: Path | None, reader: str, writer: str, login: str) -> None:
 
     store = _share(home, login)
     try:
-        set_access(store, reader=reader, writer=writer)
+        set_access(store, readers=readers, writer=writer)
     finally:
         store.close()
-    output.ok(f"{store.url}: {writer} modifies, {reader} reads, administrators keep it")
+    output.ok(f"{store.url}: {writer} modifies, {', '.join(readers)} reads, administrators keep it")
     click.echo("next: certshelf share check --reader-login NAME")
 
 

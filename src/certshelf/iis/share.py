@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from certshelf.errors import ConfigError
 from certshelf.iis.powershell import array, quote
 
+_ADMIN = "certshelf-admin"  # sets the rights on a Samba share, and does nothing else
+
 
 @dataclass(frozen=True, slots=True)
 class SharePlan:
@@ -130,8 +132,8 @@ if (Get-SmbShare -Name $share -ErrorAction SilentlyContinue) {
 # Set-SmbServerConfiguration -RejectUnencryptedAccess $true -RequireSecuritySignature $true
 
 # Look at what came out; then, from the manager: certshelf share check
-Get-SmbShare -Name $share | Format-List Name, Path, EncryptData, CachingMode
-Get-SmbShareAccess -Name $share | Format-Table AccountName, AccessControlType, AccessRight
+Get-SmbShare -Name $share | Format-List -Property @('Name', 'Path', 'EncryptData')
+Get-SmbShareAccess -Name $share | Format-Table -Property @('AccountName', 'AccessRight')
 icacls $path
 icacls $history"""
 
@@ -152,51 +154,55 @@ def samba_plan(plan: SharePlan) -> str:
 
 
 def _samba_commands(plan: SharePlan) -> list[str]:
-    path, writer = shlex.quote(plan.path), shlex.quote(plan.writer)
-    history = shlex.quote(plan.path.rstrip("/") + "/.certshelf/history")
-    hidden = shlex.quote(plan.path.rstrip("/") + "/.certshelf")
-    readers = "certshelf-readers"
+    group = "certshelf-share"
+    path = plan.path.rstrip("/")
     lines = ["#!/bin/sh", "# Run as root on the Samba server. Safe to repeat.", "set -eu"]
-    lines.append(f"getent group {readers} >/dev/null || groupadd --system {readers}")
-    for account in (plan.writer, *plan.readers):
+    lines.append(f"getent group {group} >/dev/null || groupadd --system {group}")
+    for account in (_ADMIN, plan.writer, *plan.readers):
         name = shlex.quote(account)
         lines.append(
             f"id -u {name} >/dev/null 2>&1 ||"
             f" useradd --system --no-create-home --shell /usr/sbin/nologin {name}"
         )
-    lines += [f"usermod -a -G {readers} {shlex.quote(reader)}" for reader in plan.readers]
-    lines += [
-        "# Files get the readers' group from the folder (2...), old versions are the writer's.",
-        f"install -d -m 2750 -o {writer} -g {readers} {path} {hidden}",
-        f"install -d -m 0700 -o {writer} {history}",
-        "# Each asks for a password: long and random, then: certshelf credential set NAME",
+        lines.append(f"usermod -a -G {group} {name}")
+    return [
+        *lines,
+        "# The Windows access list decides; other users of this machine do not get past the first.",
+        f"install -d -m 0710 -o root -g {group} {shlex.quote(path)}",
+        f"install -d -m 0777 -o root -g root {shlex.quote(path + '/shelf')}",
+        "# Each asks for a password: long and random; the same for: certshelf credential set NAME",
+        *(f"smbpasswd -a {shlex.quote(name)}" for name in (_ADMIN, plan.writer, *plan.readers)),
     ]
-    lines += [f"smbpasswd -a {shlex.quote(name)}" for name in (plan.writer, *plan.readers)]
-    return lines
 
 
 def _samba_conf(plan: SharePlan) -> list[str]:
-    accounts = " ".join((plan.writer, *plan.readers))
+    accounts = (_ADMIN, plan.writer, *plan.readers)
+    grants = " ".join(f"--reader {shlex.quote(reader)}" for reader in plan.readers)
     return [
         "# Add to [global] in /etc/samba/smb.conf:",
         "#   server min protocol = SMB3",
         "#   server signing = mandatory",
         "#   map to guest = never",
         "#   restrict anonymous = 2",
+        f"grep -qxF {shlex.quote(f'[{plan.name}]')} /etc/samba/smb.conf ||",
         "cat >> /etc/samba/smb.conf <<'END'",
         f"[{plan.name}]",
-        f"   path = {plan.path}",
+        f"   path = {plan.path.rstrip('/')}/shelf",
         "   server smb encrypt = required",
-        f"   valid users = {accounts}",
-        "   read only = yes",
-        f"   write list = {plan.writer}",
+        "   read only = no",
         "   guest ok = no",
-        "   create mask = 0640",
-        "   force create mode = 0640",
-        "   directory mask = 2750",
+        f"   valid users = {' '.join(accounts)}",
+        f"   admin users = {_ADMIN}",
+        "   vfs objects = acl_xattr",
+        "   acl_xattr:ignore system acls = yes",
+        "   inherit acls = yes",
+        "   map acl inherit = yes",
+        "   store dos attributes = yes",
         "   hide dot files = no",
         "   follow symlinks = no",
-        "   store dos attributes = yes",
         "END",
         "testparm -s >/dev/null && smbcontrol all reload-config",
+        "# Then, from the manager, who may do what:",
+        f"# certshelf share grant {grants} --writer {shlex.quote(plan.writer)} --login {_ADMIN}",
+        "# certshelf share check --reader-login NAME",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 
@@ -43,19 +44,27 @@ def on_share(store: Store) -> SmbStore:
     )
 
 
-def grant(store: SmbStore, *, reader: str, writer: str) -> None:
+def grant(store: SmbStore, *, readers: Sequence[str], writer: str) -> None:
     """Give the folder, and the old versions in it, exactly the access list of the rule.
 
-    store: opened by an account that may change permissions. reader, writer: names of accounts or
+    store: opened by an account that may change permissions. readers, writer: names of accounts or
     groups, or identifiers (S-1-5-...). Files and hidden folders that are there get what they
     inherit. Safe to repeat. Raises ConfigError for an unknown account.
     """
-    sids = find_accounts(store, (reader, writer))
-    if sids[reader] == sids[writer]:
-        raise ConfigError("the reader and the writer are one account", hint="make two accounts")
+    sids = find_accounts(store, (*readers, writer))
+    reading = [sids[reader] for reader in readers]
+    if sids[writer] in reading:
+        raise ConfigError("a reader and the writer are one account", hint="make two accounts")
     owner = read_rights(store).owner
-    aces = grant_list(owner, sids[reader], sids[writer])
-    set_rights(store, aces)  # first, so that what is made below it is closed from the start
+    aces = grant_list(owner, reading, sids[writer])
+    try:
+        set_rights(store, aces)  # first, so that what is made below it is closed from the start
+    except StoreDenied as error:
+        raise StoreDenied(
+            f"{store.calls.login.username} may not change who has access to {store.url}",
+            hint="use --login with an administrator of the file server, not the writer",
+            code=error.code,
+        ) from error
     make_folders(store, HISTORY)
     set_rights(store, history_list(owner, sids[writer]), HISTORY)
     inherit_rights(store, aces, leave=HISTORY)

@@ -8,7 +8,7 @@ would let every web application read every key of the farm.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from certshelf.finding import Finding, Severity
@@ -59,13 +59,13 @@ class ShareRights:
     accounts: frozenset[str] = frozenset()
 
 
-def grant_list(owner: str, reader: str, writer: str) -> tuple[Ace, ...]:
+def grant_list(owner: str, readers: Sequence[str], writer: str) -> tuple[Ace, ...]:
     """The access list of a shelf's folder. All are identifiers; owner is who owns the folder.
 
     OWNER RIGHTS takes from the writer what Windows gives every owner of a file, to change its
     list; it holds for what lies in the folder, not for the folder.
     """
-    return (*history_list(owner, writer), Ace(reader, READ))
+    return (*history_list(owner, writer), *(Ace(reader, READ) for reader in readers))
 
 
 def history_list(owner: str, writer: str) -> tuple[Ace, ...]:
