@@ -11,7 +11,7 @@ from certshelf.doctor.bound import host_of, uses_shelf
 from certshelf.doctor.causes import TEXTS
 from certshelf.doctor.context import CertificateFacts, Context, FileFacts
 from certshelf.doctor.drift import what
-from certshelf.doctor.served import Served
+from certshelf.doctor.served import Served, Verdict
 from certshelf.farm import Binding, Member
 from certshelf.names import HostName
 
@@ -34,6 +34,13 @@ class Story:
     file: FileFacts | None
     certificate: CertificateFacts | None
     served: tuple[Served, ...]
+
+    @property
+    def is_well(self) -> bool:
+        """Whether a readable file answers, and every member that was asked serves it."""
+        fine = (Verdict.CURRENT, Verdict.PENDING)
+        readable = self.file is not None and bool(self.file.sha256)
+        return readable and all(served.verdict in fine for served in self.served)
 
     def as_json(self) -> dict[str, Any]:
         """The story as plain values, for --json."""

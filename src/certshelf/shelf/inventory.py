@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -88,15 +88,23 @@ def verify(
     store: Store, manifest: Manifest, passwords: Passwords, now: datetime
 ) -> Iterator[Finding]:
     """Everything that is wrong with a shelf: of each file, among files, and of records."""
-    present: set[str] = set()
-    hosts: dict[HostName, list[str]] = {}
+    present: dict[str, HostName | None] = {}
     for found in inventory(store, manifest, passwords, now):
-        present.add(found.file)
-        if found.host:
-            hosts.setdefault(found.host, []).append(found.file)
+        present[found.file] = found.host
         yield from found.findings
+    yield from among(store, manifest, present)
+
+
+def among(
+    store: Store, manifest: Manifest, present: Mapping[str, HostName | None]
+) -> Iterator[Finding]:
+    """What is wrong among files, or with records that have none; present: every file's host."""
+    hosts: dict[HostName, list[str]] = {}
+    for file, host in present.items():
+        if host:
+            hosts.setdefault(host, []).append(file)
     yield from _twins(hosts)
-    yield from _vanished(store, manifest, present)
+    yield from _vanished(store, manifest, present.keys())
 
 
 def _record(manifest: Manifest, file: str) -> tuple[Record | None, Finding | None]:
@@ -142,7 +150,7 @@ def _twins(hosts: dict[HostName, list[str]]) -> Iterator[Finding]:
             )
 
 
-def _vanished(store: Store, manifest: Manifest, present: set[str]) -> Iterator[Finding]:
+def _vanished(store: Store, manifest: Manifest, present: Set[str]) -> Iterator[Finding]:
     for entry in store.list(RECORDS):
         file = file_of_record(entry.key)
         if file in present:

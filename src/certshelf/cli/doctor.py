@@ -1,0 +1,81 @@
+"""`certshelf doctor`: look at everything, ask every member, say what is wrong and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from certshelf.cli import output
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from certshelf.finding import Finding
+
+WATCH_SECONDS = 60.0
+
+
+@click.command()
+@click.option("--only", multiple=True, metavar="ID", help="This check only (may be repeated).")
+@output.as_json
+@click.option("--junit", is_flag=True, help="Print JUnit XML, for a pipeline.")
+@click.option("--watch", is_flag=True, help="Look again every minute; print what changed.")
+@click.option("--list", "list_checks", is_flag=True, help="List the checks and end.")
+@click.pass_obj
+def command(
+    home: Path | None,
+    only: tuple[str, ...],
+    as_json: bool,
+    junit: bool,
+    watch: bool,
+    list_checks: bool,
+) -> int:
+    """Check shelf, servers, renewals and this machine; exit status 1 when anything is red."""
+    if as_json + junit + watch > 1:
+        raise click.UsageError("give one of --json, --junit and --watch")
+    if list_checks:
+        return _list()
+    if watch:
+        return _watch(home, only)
+    from certshelf.doctor import report
+
+    findings = _examine(home, only)
+    show = report.as_json if as_json else report.junit if junit else report.text
+    click.echo(show(findings), nl=False)
+    return report.exit_status(findings)
+
+
+def _examine(home: Path | None, only: Sequence[str]) -> tuple[Finding, ...]:
+    from certshelf.manage.doctor import run_doctor
+    from certshelf.manage.manager import open_manager
+
+    with open_manager(home) as manager:
+        return run_doctor(manager, only)
+
+
+def _list() -> int:
+    from certshelf.doctor.checks import CHECKS
+
+    rows = [(check.id, check.question, ", ".join(check.finds)) for check in CHECKS]
+    output.print_table(("ID", "QUESTION", "ALSO FINDS"), rows)
+    return 0
+
+
+def _watch(home: Path | None, only: Sequence[str]) -> int:
+    """Until interrupted; a finding is printed when it comes, when it changes and when it goes."""
+    from certshelf.clock import SYSTEM, iso
+
+    known: dict[tuple[str, str], Finding] = {}
+    while True:
+        now = {(f.id, f.subject): f for f in _examine(home, only)}
+        for key, finding in now.items():
+            if known.get(key) != finding:
+                click.echo(iso(SYSTEM.now()), nl=False)
+                click.echo(" ", nl=False)
+                output.print_finding(finding)
+        for key in known.keys() - now.keys():
+            output.ok(f"{iso(SYSTEM.now())} gone: {known[key].id} {known[key].subject}")
+        known = now
+        SYSTEM.sleep(WATCH_SECONDS)
