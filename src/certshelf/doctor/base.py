@@ -10,6 +10,8 @@ from certshelf.errors import ConfigError
 from certshelf.finding import Finding, Severity
 
 PAGE = "docs/reference/findings.md"
+NOT_ASKED = "not looked at: "
+"""How the finding of a check begins that could not be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +59,11 @@ def examine(
 def _ask(check: Check, context: Context, only: Collection[str]) -> list[Finding]:
     missing = check.missing(context)
     if missing:
-        return [Finding(check.id, Severity.INFO, "", f"not looked at: {missing}", source=PAGE)]
+        return [Finding(check.id, Severity.INFO, "", f"{NOT_ASKED}{missing}", source=PAGE)]
     found = list(check.run(context))
     if only and check.id not in only:
         found = [finding for finding in found if finding.id in only]
-    if any(finding.severity is not Severity.OK for finding in found):
-        return found
-    return [Finding(check.id, Severity.OK, "", check.question, source=PAGE)]
+    return found or [Finding(check.id, Severity.OK, "", check.question, source=PAGE)]
 
 
 def error(id: str, subject: str, what: str, why: str, do: str) -> Finding:

@@ -88,7 +88,7 @@ def _some(files: list[FileFacts]) -> str:
 
 
 def _missing(context: Context) -> str:
-    return no_files(context) or ("" if context.members else "no members are declared")
+    return no_files(context) or _no_members(context)
 
 
 def _no_members(context: Context) -> str:

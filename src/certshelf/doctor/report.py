@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET  # written here, never read
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 
+from certshelf.doctor.base import NOT_ASKED
 from certshelf.finding import Finding, Severity
 
 _ORDER = (Severity.ERROR, Severity.WARNING, Severity.INFO, Severity.OK)
@@ -20,15 +22,35 @@ def exit_status(findings: Sequence[Finding]) -> int:
 def text(findings: Sequence[Finding]) -> str:
     """Worst first; what is well is one line each; a summary at the end."""
     lines = []
-    for finding in sorted(findings, key=lambda f: _ORDER.index(f.severity)):
+    asked = [f for f in findings if not f.what.startswith(NOT_ASKED)]
+    for finding in sorted(asked, key=lambda f: _ORDER.index(f.severity)):
+        if finding.severity is Severity.OK and finding.subject:
+            continue  # of what is well subject by subject, the number is enough
         subject = f" {_plain(finding.subject)}:" if finding.subject else ""
         lines.append(f"{finding.severity.upper():<8} {finding.id}{subject} {_plain(finding.what)}")
         if finding.severity in (Severity.ERROR, Severity.WARNING):
             lines += [f"         why: {_plain(finding.why)}"] if finding.why else []
             lines += [f"         do:  {_plain(finding.do)}"] if finding.do else []
+    lines += _well(findings)
+    lines += _not_asked(findings)
     counts = {s: sum(f.severity is s for f in findings) for s in _ORDER}
     lines.append(", ".join(f"{number} {severity}" for severity, number in counts.items()))
     return "\n".join(lines) + "\n"
+
+
+def _well(findings: Sequence[Finding]) -> list[str]:
+    """Findings that are well and have a subject, counted by id."""
+    well = Counter(f.id for f in findings if f.severity is Severity.OK and f.subject)
+    return [f"OK       {id} {number} times" for id, number in well.items()]
+
+
+def _not_asked(findings: Sequence[Finding]) -> list[str]:
+    """The checks that could not be asked, one line for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.what.startswith(NOT_ASKED):
+            reasons.setdefault(finding.what, []).append(finding.id)
+    return [f"-        {_plain(what)}: {', '.join(ids)}" for what, ids in reasons.items()]
 
 
 def as_json(findings: Sequence[Finding]) -> str:

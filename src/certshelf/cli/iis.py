@@ -1,0 +1,286 @@
+"""`certshelf iis`: scripts that set Windows servers up, and what those servers say."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from certshelf.cli import output
+from certshelf.cli.secrets import read_secret_file
+
+if TYPE_CHECKING:
+    from certshelf.iis.apply import Remote
+    from certshelf.iis.plan import ServerPlan, SiteBinding
+
+_MAX_ANSWER = 16 * 2**20
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group()
+def command() -> None:
+    """Set IIS servers up to read the shelf, and read back how they stand."""
+
+
+def _plan_options(function: click.decorators.FC) -> click.decorators.FC:
+    """The options that describe a server, for `plan` and `apply`."""
+    for option in reversed(
+        (
+            click.option("--store", help=r"The shelf as the server sees it, e.g. \\files\certs."),
+            click.option("--reader", required=True, help="The account IIS reads the shelf with."),
+            click.option("--bindings", type=_FILE, help="The server's applicationHost.config."),
+            click.option(
+                "--convert", is_flag=True, help="Move bindings with own certificates to the store."
+            ),
+            click.option(
+                "--bind",
+                multiple=True,
+                metavar="SITE=HOST[:PORT]",
+                help="Add this binding (may be repeated).",
+            ),
+            click.option(
+                "--polling-seconds", default=300, show_default=True, help="How often IIS looks."
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+@command.command()
+@click.argument("server")
+@_plan_options
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Write the scripts there."
+)
+@click.pass_obj
+def plan(
+    home: Path | None,
+    server: str,
+    store: str | None,
+    reader: str,
+    bindings: Path | None,
+    convert: bool,
+    bind: tuple[str, ...],
+    polling_seconds: int,
+    out: Path | None,
+) -> None:
+    """Print the PowerShell script that sets SERVER up; with --out also those that undo and check.
+
+    It can be run again, knows -WhatIf, asks for secrets and holds none. Never met a Windows
+    machine yet: read it, and start with -WhatIf.
+    """
+    from certshelf.iis.check_script import check_script
+    from certshelf.iis.scripts import setup_script, undo_script
+
+    made = _plan(home, server, store, reader, bindings, convert, bind, polling_seconds)
+    if out is None:
+        click.echo(setup_script(made), nl=False)
+        return
+    scripts = {
+        "setup": setup_script(made),
+        "undo": undo_script(made),
+        "check": check_script(server),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in scripts.items():
+        file = out / f"{_file_name(server)}-{name}.ps1"
+        file.write_text(text, encoding="ascii", newline="\r\n")
+        output.ok(str(file))
+    for left in made.left:
+        click.echo(f"   left alone: {left.binding.site} {left.binding.host}: {left.why}", err=True)
+
+
+@command.command()
+@click.argument("server")
+@_plan_options
+@click.option("--user", default="", help="Log in there as; default: this account (Kerberos).")
+@click.option("--password-file", type=_FILE, help="The password of --user.")
+@click.option("--reader-password-file", type=_FILE, help="The password of --reader.")
+@click.option("--what-if", is_flag=True, help="Show the steps, change nothing.")
+@click.pass_obj
+def apply(
+    home: Path | None,
+    server: str,
+    store: str | None,
+    reader: str,
+    bindings: Path | None,
+    convert: bool,
+    bind: tuple[str, ...],
+    polling_seconds: int,
+    user: str,
+    password_file: Path | None,
+    reader_password_file: Path | None,
+    what_if: bool,
+) -> None:
+    """Run the plan of SERVER there through PowerShell Remoting (HTTPS, port 5986).
+
+    Never met a Windows machine yet: the supported way is `certshelf iis plan`.
+    """
+    from certshelf.errors import CredentialError
+    from certshelf.iis.apply import Argument, Credential
+    from certshelf.iis.scripts import setup_script
+    from certshelf.manage.iis import apply_recorded
+    from certshelf.manage.manager import open_manager
+
+    made = _plan(home, server, store, reader, bindings, convert, bind, polling_seconds)
+    arguments: dict[str, Argument] = {"WhatIf": True} if what_if else {}
+    if not what_if:
+        if reader_password_file is None:
+            raise click.UsageError("--reader-password-file is needed: nobody can be asked there")
+        arguments["ShareCredential"] = Credential(reader, read_secret_file(reader_password_file))
+    with open_manager(home) as manager:
+        password = manager.shelf.passwords[0]
+        if not what_if:
+            if password is None:
+                raise CredentialError("the shelf has no PFX password, and IIS wants one")
+            arguments["PfxPassword"] = password
+        remote = _remote(server, user, password_file)
+        apply_recorded(manager, remote, setup_script(made), arguments, _say)
+    output.ok(f"{server} done" if not what_if else f"{server}: nothing was changed")
+
+
+@command.command()
+@click.argument("server")
+@click.option("--from", "source", type=click.File("rb"), help="What its check script wrote.")
+@click.option("--user", default="", help="Log in there as; default: this account (Kerberos).")
+@click.option("--password-file", type=_FILE, help="The password of --user.")
+@click.option("--store", default="", help="The shelf as the server should see it.")
+@click.option("--reader", default="", help="The account that IIS should read it with.")
+@output.as_json
+def status(
+    server: str,
+    source: BinaryIO | None,
+    user: str,
+    password_file: Path | None,
+    store: str,
+    reader: str,
+    as_json: bool,
+) -> int:
+    """Read back how SERVER stands: feature, registry, http.sys, bindings, files.
+
+    Through PowerShell Remoting, or with --from FILE from what its check script wrote.
+    """
+    from certshelf.doctor.report import exit_status
+    from certshelf.iis.status import findings, parse
+
+    text = _answer(source) if source else _ask(_remote(server, user, password_file))
+    seen = parse(text)
+    found = findings(seen, store=store, reader=reader)
+    if as_json:
+        output.print_json([finding.as_json() for finding in found])
+        return exit_status(found)
+    provider = "on" if seen.enabled else "off"
+    click.echo(f"{seen.server}  Windows build {seen.build}  central store {provider}")
+    click.echo(
+        f"location {seen.location or '-'}  as {seen.user or '-'}  every {seen.polling_seconds} s"
+    )
+    click.echo(f"central ports {', '.join(map(str, seen.central_ports)) or '-'}")
+    for finding in found:
+        output.print_finding(finding)
+    return exit_status(found)
+
+
+@command.command("check-script")
+@click.argument("server", required=False, default="")
+def check_script_(server: str) -> None:
+    """Print a read-only PowerShell script that tells how a server stands."""
+    from certshelf.iis.check_script import check_script
+
+    click.echo(check_script(server), nl=False)
+
+
+@command.command("bindings")
+@click.argument("file", type=_FILE)
+@click.option(
+    "--kind",
+    type=click.Choice(["iis", "nginx", "haproxy", "caddy", "apache", "envoy"]),
+    help="Whose configuration it is; default: told from the file.",
+)
+@output.as_json
+def bindings_(file: Path, kind: str | None, as_json: bool) -> None:
+    """List the TLS bindings in FILE: an applicationHost.config, or another server's."""
+    from dataclasses import asdict
+
+    from certshelf.farm import Kind
+    from certshelf.manage.bindings import read_bindings
+
+    reading = read_bindings(file, Kind(kind) if kind else None)
+    if as_json:
+        output.print_json([asdict(binding) for binding in reading.bindings])
+    else:
+        output.print_table(
+            ("SITE", "HOST", "ADDRESS", "PORT", "FLAGS", "CERTIFICATE"),
+            [
+                (b.site, b.host or "(any)", b.address, b.port, b.flags, b.certificate or "(shelf)")
+                for b in reading.bindings
+            ],
+        )
+    for note in reading.notes:
+        click.echo(f"   not read: {note}", err=True)
+
+
+def _plan(
+    home: Path | None,
+    server: str,
+    store: str | None,
+    reader: str,
+    bindings: Path | None,
+    convert: bool,
+    bind: tuple[str, ...],
+    polling_seconds: int,
+) -> ServerPlan:
+    from certshelf.iis.plan import plan as make_plan
+    from certshelf.manage.iis import planning_facts
+
+    facts = planning_facts(home, server, bindings)
+    return make_plan(
+        server,
+        store or facts.store,
+        reader,
+        found=facts.bindings if convert else (),
+        wanted=[_wanted(text) for text in bind],
+        on_shelf=facts.on_shelf,
+        polling_seconds=polling_seconds,
+    )
+
+
+def _wanted(text: str) -> SiteBinding:
+    from certshelf.iis.plan import SiteBinding
+    from certshelf.names import HostName
+
+    site, equals, rest = text.rpartition("=")
+    host, _, port = rest.partition(":")
+    if not equals or not site or (port and not port.isdigit()):
+        raise click.UsageError(f"--bind is SITE=HOST[:PORT], not {text!r}")
+    return SiteBinding(site, HostName.parse(host), int(port or 443))
+
+
+def _remote(server: str, user: str, password_file: Path | None) -> Remote:
+    from certshelf.iis.apply import Remote
+
+    return Remote(server, user, read_secret_file(password_file) if password_file else None)
+
+
+def _ask(remote: Remote) -> str:
+    from certshelf.iis.apply import apply as run
+    from certshelf.iis.check_script import check_script
+
+    return "\n".join(run(remote, check_script(remote.host), {}, lambda stream, line: None))
+
+
+def _answer(source: BinaryIO) -> str:
+    """What the check script wrote: Windows PowerShell writes UTF-16 by `>`, else UTF-8."""
+    data: bytes = source.read(_MAX_ANSWER + 1)
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    return data.decode(encoding, "replace")
+
+
+def _say(stream: str, line: str) -> None:
+    click.echo(line if stream == "output" else f"{stream}: {line}", file=sys.stderr)
+
+
+def _file_name(server: str) -> str:
+    return "".join(c if c.isalnum() or c in "-." else "_" for c in server).strip(".") or "server"
