@@ -161,7 +161,10 @@ NAME = "error: no host name: "
 READ = "error: cannot read the secret in "
 USE = "error: cannot use {file}: "
 KEYS = "'ecdsa-p256', 'ecdsa-p384', 'rsa-2048', 'rsa-3072', 'rsa-4096'"
-SETTINGS = "store, store_credential, store_endpoint, password_credential, profile, owner, history"
+SETTINGS = (
+    "store, store_credential, store_endpoint, password_credential, profile, owner, history, "
+    "history_days"
+)
 OLDER = make_bundle("www.example.test", start=NOW - timedelta(days=3), days=4)
 EXPIRED = make_bundle("good.test", start=NOW - timedelta(days=90))
 EARLY = make_bundle("good.test", start=NOW + timedelta(days=9))

@@ -12,6 +12,7 @@ from certshelf.cli.secrets import password_file, password_stdin, read_secret
 
 if TYPE_CHECKING:
     from certshelf.bundle.model import Bundle
+    from certshelf.shelf.adopt import Survey
     from certshelf.shelf.files import ShelfFile
     from certshelf.shelf.publish import Result
     from certshelf.shelf.shelf import Shelf
@@ -63,16 +64,20 @@ def resolve(home: Path | None, host: str, as_json: bool) -> int:
 
 
 @command.command()
+@click.option("--full", is_flag=True, help="Read every file, also those unchanged since last time.")
 @output.as_json
 @click.pass_obj
-def verify(home: Path | None, as_json: bool) -> int:
+def verify(home: Path | None, full: bool, as_json: bool) -> int:
     """Check every file and record; exit status 1 when anything is wrong."""
     from certshelf.finding import Severity
+    from certshelf.manage.shelves import open_settings, open_shelf_of
+    from certshelf.manage.verifying import verify_shelf
 
-    shelf = _open(home)
+    where, settings = open_settings(home)
+    shelf = open_shelf_of(where, settings)
     with output.progress("verifying") as step:
         findings = []
-        for finding in shelf.verify():
+        for finding in verify_shelf(where, shelf, full=full):
             findings.append(finding)
             step()
     wrong = [f for f in findings if f.severity in (Severity.WARNING, Severity.ERROR)]
@@ -163,6 +168,109 @@ def retire(home: Path | None, host: str, dry_run: bool) -> None:
         output.ok(f"{file} removed")
     if not removed:
         click.echo(f"nothing to remove for {name}")
+
+
+@command.command()
+@click.argument("host")
+@output.as_json
+@click.pass_obj
+def history(home: Path | None, host: str, as_json: bool) -> None:
+    """List the earlier versions of HOST's files that are kept."""
+    from certshelf.clock import iso
+    from certshelf.names import HostName
+
+    past = _open(home).past(HostName.parse(host))
+    rows = [
+        {
+            "version": one.version,
+            "file": one.file,
+            "replaced_at": iso(one.replaced_at),
+            "is_original": one.is_original,
+        }
+        for one in past
+    ]
+    if as_json:
+        output.print_json(rows)
+        return
+    cells = [(r["version"], r["file"], r["replaced_at"]) for r in rows]
+    output.print_table(("VERSION", "FILE", "REPLACED"), cells)
+
+
+@command.command()
+@click.argument("host")
+@click.argument("version", required=False)
+@click.pass_obj
+def restore(home: Path | None, host: str, version: str | None) -> int:
+    """Put an earlier version of HOST's files back (the newest kept, or VERSION of the history)."""
+    from certshelf.names import HostName
+
+    publication = _open(home).restore(HostName.parse(host), version)
+    for result in publication.results:
+        print_result(result)
+    return 0 if publication.ok else 1
+
+
+@command.command()
+@click.argument("host", required=False)
+@click.option("--undo", is_flag=True, help="Put the original file back and let go of the name.")
+@output.as_json
+@click.pass_obj
+def adopt(home: Path | None, host: str | None, undo: bool, as_json: bool) -> None:
+    """Look at a folder that others filled, and change nothing; with HOST take that name over.
+
+    A file that is taken over is not touched until its certificate is renewed.
+    """
+    from certshelf.names import HostName
+    from certshelf.shelf.adopt import survey
+
+    shelf = _open(home)
+    if host is not None:
+        name = HostName.parse(host)
+        for file in shelf.give_back(name) if undo else shelf.adopt(name):
+            output.ok(f"{file} {'given back' if undo else 'taken over'}")
+        return
+    if undo:
+        raise click.UsageError("--undo needs the HOST to give back")
+    with output.progress("reading") as step:
+        files = []
+        for found in shelf.inventory():
+            files.append(found)
+            step()
+    counts = survey(files, shelf.owner)
+    if as_json:
+        listing = [file.as_json() for file in files]
+        output.print_json({**_survey_json(counts), "listing": listing})
+        return
+    for found in files:
+        for problem in found.problems:
+            click.echo(f"{found.file}: {problem}")
+    for key, value in _survey_json(counts).items():
+        click.echo(f"{key:<10} {value}")
+    click.echo("\nnothing was changed; certshelf shelf adopt HOST takes one name over")
+
+
+@command.command()
+@click.pass_obj
+def rewrite(home: Path | None) -> int:
+    """Encrypt our files anew with today's password and profile, without renewing any."""
+    from certshelf.shelf.rewrite import Skipped, rewrite
+
+    shelf = _open(home)
+    failed = 0
+    with output.progress("rewriting") as step:
+        for outcome in rewrite(shelf, shelf, progress=step):
+            if isinstance(outcome, Skipped):
+                click.echo(f"left {outcome.file}: {outcome.why}")
+                continue
+            print_result(outcome)
+            failed += not outcome.ok
+    return 1 if failed else 0
+
+
+def _survey_json(counts: Survey) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(counts)
 
 
 def print_result(result: Result) -> None:

@@ -42,7 +42,8 @@ class ShelfSettings:
         one_of=("modern", "windows-2016"),
     )
     owner: str = _setting("", "who writes here, in the shelf's records: never the same twice")
-    history: int = _setting(3, "how many earlier versions of each file to keep")
+    history: int = _setting(5, "how many earlier versions of each file to keep")
+    history_days: int = _setting(0, "for how many days to keep them; 0: until newer ones come")
 
 
 @dataclass(frozen=True, slots=True)

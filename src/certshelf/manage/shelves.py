@@ -11,13 +11,16 @@ from urllib.parse import unquote, urlsplit
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from certshelf.bundle.model import PfxProfile
+from certshelf.clock import SYSTEM
 from certshelf.errors import ConfigError, CredentialError
 from certshelf.manage.credentials import find_credential, read_login, read_secret
-from certshelf.manage.home import Home, find_home
+from certshelf.manage.home import Home, find_home, make_folder
 from certshelf.manage.settings import Settings, load_settings
 from certshelf.secret import Secret
+from certshelf.shelf.history import History
 from certshelf.shelf.shelf import Shelf
 from certshelf.store.base import Store
+from certshelf.store.folder import FolderStore
 from certshelf.store.url import open_store
 
 MANIFEST_KEY = "manifest-key"
@@ -29,8 +32,13 @@ def open_configured_shelf(home_path: Path | None = None) -> Shelf:
 
     Raises ConfigError when there is no home or no shelf in it, CredentialError, StoreError.
     """
+    return open_shelf_of(*open_settings(home_path))
+
+
+def open_settings(home_path: Path | None = None) -> tuple[Home, Settings]:
+    """A home that has a shelf, and its settings; ConfigError when there is none."""
     home = find_home(home_path, os.environ)
-    return open_shelf_of(home, _settings(home))
+    return home, _settings(home)
 
 
 def open_configured_store(home_path: Path | None = None, *, login: str = "") -> Store:
@@ -44,13 +52,20 @@ def open_configured_store(home_path: Path | None = None, *, login: str = "") -> 
 
 
 def open_shelf_of(home: Home, settings: Settings) -> Shelf:
-    """The shelf that these settings describe."""
+    """The shelf that these settings describe, its history in the home."""
+    make_folder(home.path / "history")
     return Shelf(
         open_store_of(home, settings),
         read_secret(home, settings, settings.shelf.password_credential),
         profile=PfxProfile(settings.shelf.profile),
         owner=settings.shelf.owner,
         signing_key=_signing_key(home, settings),
+        history=History(
+            FolderStore(home.path / "history"),
+            SYSTEM,
+            keep=settings.shelf.history,
+            keep_days=settings.shelf.history_days or None,
+        ),
     )
 
 

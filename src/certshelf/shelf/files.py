@@ -178,6 +178,18 @@ def _judge(
                 do=refusal.hint or "request a new certificate and publish it",
             )
         )
+    algorithm = bundle.leaf.signature_hash_algorithm
+    if algorithm is not None and algorithm.name in ("md5", "sha1"):
+        findings.append(
+            Finding(
+                id="signature-weak",
+                severity=Severity.WARNING,
+                subject=file,
+                what=f"{file} holds a certificate that is signed with {algorithm.name.upper()}",
+                why="browsers refuse such certificates",
+                do="request a new certificate and publish it",
+            )
+        )
     if len(passwords) > 1 and not _opens(data, passwords[0]):
         findings.append(
             Finding(

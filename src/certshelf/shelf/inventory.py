@@ -11,6 +11,7 @@ from certshelf.finding import Finding, Severity
 from certshelf.names import SUFFIX, HostName
 from certshelf.shelf.files import Passwords, ShelfFile, examine
 from certshelf.shelf.manifest import RECORDS, Manifest, Record, State, file_of_record
+from certshelf.shelf.verified import Checked, Verified
 from certshelf.store.base import Entry, Store
 
 
@@ -85,26 +86,49 @@ def look_at(
 
 
 def verify(
-    store: Store, manifest: Manifest, passwords: Passwords, now: datetime
+    store: Store,
+    manifest: Manifest,
+    passwords: Passwords,
+    now: datetime,
+    verified: Verified | None = None,
 ) -> Iterator[Finding]:
-    """Everything that is wrong with a shelf: of each file, among files, and of records."""
-    present: dict[str, HostName | None] = {}
-    for found in inventory(store, manifest, passwords, now):
-        present[found.file] = found.host
-        yield from found.findings
-    yield from among(store, manifest, present)
+    """Everything that is wrong with a shelf: of each file, among files, and of records.
+
+    verified: what was found before; files that it knows at their present version are not read.
+    """
+    verified = verified if verified is not None else Verified()
+    records = {file_of_record(entry.key): entry.version for entry in store.list(RECORDS)}
+    present: dict[str, str] = {}
+    for entry in pfx_entries(store):
+        checked = verified.find(entry.key, entry.version, records.get(entry.key), now)
+        if checked is None:
+            found = look_at(store, manifest, entry.key, passwords, now)
+            if found is None:
+                continue
+            verified.keep(found, entry.version, records.get(entry.key), now)
+            checked = Checked(found.host.ascii if found.host else "", 0.0, found.findings)
+        present[entry.key] = checked.host
+        yield from checked.findings
+    verified.forget_all_but(present.keys())
+    yield from _among(manifest, present, records.keys())
 
 
 def among(
     store: Store, manifest: Manifest, present: Mapping[str, HostName | None]
 ) -> Iterator[Finding]:
     """What is wrong among files, or with records that have none; present: every file's host."""
-    hosts: dict[HostName, list[str]] = {}
+    records = {file_of_record(entry.key) for entry in store.list(RECORDS)}
+    texts = {file: host.ascii if host else "" for file, host in present.items()}
+    return _among(manifest, texts, records)
+
+
+def _among(manifest: Manifest, present: Mapping[str, str], records: Set[str]) -> Iterator[Finding]:
+    hosts: dict[str, list[str]] = {}
     for file, host in present.items():
         if host:
             hosts.setdefault(host, []).append(file)
     yield from _twins(hosts)
-    yield from _vanished(store, manifest, present.keys())
+    yield from _vanished(manifest, records - present.keys())
 
 
 def _record(manifest: Manifest, file: str) -> tuple[Record | None, Finding | None]:
@@ -135,11 +159,14 @@ def _store_finding(file: str, error: StoreError) -> Finding:
     )
 
 
-def _twins(hosts: dict[HostName, list[str]]) -> Iterator[Finding]:
+def _twins(hosts: dict[str, list[str]]) -> Iterator[Finding]:
     """Files that stand for one host, but for the A-label and U-label pair that publish writes."""
-    for host, files in hosts.items():
+    for name, files in hosts.items():
+        if len(files) < 2:
+            continue
+        host = HostName.parse(name)
         extra = sorted(set(files) - set(host.file_names()))
-        if extra and len(files) > 1:
+        if extra:
             yield Finding(
                 id="file-twins",
                 severity=Severity.ERROR,
@@ -150,11 +177,8 @@ def _twins(hosts: dict[HostName, list[str]]) -> Iterator[Finding]:
             )
 
 
-def _vanished(store: Store, manifest: Manifest, present: Set[str]) -> Iterator[Finding]:
-    for entry in store.list(RECORDS):
-        file = file_of_record(entry.key)
-        if file in present:
-            continue
+def _vanished(manifest: Manifest, files: Set[str]) -> Iterator[Finding]:
+    for file in sorted(files):
         record, _ = _record(manifest, file)
         if record is not None and record.state is State.PUBLISHED:
             yield Finding(
@@ -163,5 +187,5 @@ def _vanished(store: Store, manifest: Manifest, present: Set[str]) -> Iterator[F
                 subject=file,
                 what=f"{file} is gone, and {record.owner} did not retire it",
                 why="servers go on with what they have in memory, and fail after a restart",
-                do="certshelf cert renew --force publishes it again",
+                do="certshelf cert request publishes it again",
             )

@@ -6,7 +6,7 @@ old bytes), put the PFX (which reads it back), narrow the record. Each step can 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -27,6 +27,7 @@ from certshelf.errors import (
 from certshelf.names import HostName
 from certshelf.secret import Secret
 from certshelf.shelf.files import Passwords, decode
+from certshelf.shelf.history import History
 from certshelf.shelf.manifest import Manifest, Record, State, record_for, sha256
 from certshelf.store.base import ABSENT, Blob, Store
 
@@ -92,17 +93,20 @@ def publish(
     manifest: Manifest,
     order: Order,
     hosts: Iterable[HostName],
-    keep: Callable[[str, Blob], None] = lambda file, blob: None,
+    history: History | None = None,
     progress: Callable[[Result], None] = lambda result: None,
+    files: Container[str] | None = None,
 ) -> Publication:
     """Write every file of every host; one failure does not stop the others.
 
-    keep: called with what is about to be replaced (history). progress: called after each file.
+    history: keeps what is replaced. progress: called after each file. files: only these of the
+    hosts' files.
     """
-    jobs = [(host, file) for host in hosts for file in host.file_names()]
+    every = [(host, file) for host in hosts for file in host.file_names()]
+    jobs = [job for job in every if files is None or job[1] in files]
 
     def run(job: tuple[HostName, str]) -> Result:
-        result = _publish_file(store, manifest, order, *job, keep)
+        result = _publish_file(store, manifest, order, *job, history)
         progress(result)
         return result
 
@@ -126,13 +130,13 @@ def _publish_file(
     order: Order,
     host: HostName,
     file: str,
-    keep: Callable[[str, Blob], None],
+    history: History | None,
 ) -> Result:
     refusal = check(order.bundle, host, order.now)
     if refusal is not None:
         return Result(host, file, Outcome.REFUSED, refusal)
     try:
-        return _write(store, manifest, order, host, file, keep)
+        return _write(store, manifest, order, host, file, history)
     except (ForeignFile, OlderBundle) as error:
         return Result(host, file, Outcome.REFUSED, error)
     except CertshelfError as error:
@@ -145,7 +149,7 @@ def _write(
     order: Order,
     host: HostName,
     file: str,
-    keep: Callable[[str, Blob], None],
+    history: History | None,
 ) -> Result:
     seen = manifest.read(file)
     record, record_version = seen or (None, None)
@@ -158,8 +162,10 @@ def _write(
     newer = _newer(order.bundle, there, record)
     if newer and not order.older:
         raise _older(file, order.bundle, newer)
-    if current:
-        keep(file, current)
+    if current and history:
+        history.add(file, current.data)
+        if record is None:
+            history.add_original(file, current.data)
     pending = record_for(
         file,
         order.data,

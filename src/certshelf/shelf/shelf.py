@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -15,9 +15,12 @@ from certshelf.names import HostName
 from certshelf.secret import Secret
 from certshelf.shelf import inventory as _inventory
 from certshelf.shelf import publish as _publish
-from certshelf.shelf.files import ShelfFile
+from certshelf.shelf.adopt import give_back, take_over
+from certshelf.shelf.files import ShelfFile, decode
+from certshelf.shelf.history import History, Past
 from certshelf.shelf.manifest import Manifest, State, sha256
 from certshelf.shelf.publish import Order, Publication, Result, prepare
+from certshelf.shelf.verified import Verified
 from certshelf.store.base import Store
 
 
@@ -35,6 +38,7 @@ class Shelf:
     password: opens and encrypts every file; None for files without one. old_passwords: tried after
     it when reading, while a password is being changed. owner: the id that records name; without
     one the shelf can only be read. signing_key: signs records; public_key: demands them signed.
+    history: keeps what is replaced.
     """
 
     def __init__(
@@ -47,12 +51,14 @@ class Shelf:
         owner: str = "",
         signing_key: Ed25519PrivateKey | None = None,
         public_key: Ed25519PublicKey | None = None,
+        history: History | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
         self.store = store
         self.passwords = (password, *old_passwords)
         self.profile = profile
         self.owner = owner
+        self.history = history
         self.clock = clock
         self.manifest = Manifest(store, signing_key=signing_key, public_key=public_key)
 
@@ -66,6 +72,7 @@ class Shelf:
         *,
         adopt: bool = False,
         older: bool = False,
+        files: Container[str] | None = None,
         progress: Callable[[Result], None] = lambda result: None,
     ) -> Publication:
         """Put a bundle under each of its names (or the given hosts): one result per file.
@@ -74,6 +81,7 @@ class Shelf:
         certificate that is expired, not yet valid or older than what lies there (unless older),
         a file that certshelf did not write (unless adopt). Safe to repeat: a file that already
         serves the bundle is left alone. A server sees the old file or the new, never a mix.
+        files: only these of the hosts' files.
         """
         names = tuple(hosts) if hosts is not None else bundle.names
         if not names:
@@ -87,7 +95,9 @@ class Shelf:
             adopt=adopt,
             older=older,
         )
-        return _publish.publish(self.store, self.manifest, order, names, progress=progress)
+        return _publish.publish(
+            self.store, self.manifest, order, names, self.history, progress, files
+        )
 
     def find(self, host: HostName) -> Found | None:
         """The file that answers for a host by the lookup rule: exact, then wildcard. No listing."""
@@ -107,9 +117,67 @@ class Shelf:
         """Every `*.pfx` of the top folder, in the store's order, one at a time."""
         return _inventory.inventory(self.store, self.manifest, self.passwords, self.clock.now())
 
-    def verify(self) -> Iterator[Finding]:
-        """Everything that is to be said about the shelf; severity ERROR is what is wrong."""
-        return _inventory.verify(self.store, self.manifest, self.passwords, self.clock.now())
+    def verify(self, verified: Verified | None = None) -> Iterator[Finding]:
+        """Everything that is to be said about the shelf; severity ERROR is what is wrong.
+
+        verified: what an earlier verify found, brought up to date by this one.
+        """
+        now = self.clock.now()
+        return _inventory.verify(self.store, self.manifest, self.passwords, now, verified)
+
+    def past(self, host: HostName) -> list[Past]:
+        """Earlier versions of a host's files, newest first; empty when no history is kept."""
+        if self.history is None:
+            return []
+        return [past for file in host.file_names() for past in self.history.of(file)]
+
+    def restore(self, host: HostName, version: str | None = None) -> Publication:
+        """Publish an earlier version of a host's files again, as a signed rollback.
+
+        version: as past() names it; None for the newest. Raises ShelfError when there is none.
+        """
+        for past in self.past(host):
+            if version in (None, past.version):
+                data = self.history.read(past.file, past.version) if self.history else None
+                if data is not None:
+                    return self.publish(decode(data, self.passwords), [host], older=True)
+        wanted = f"version {version}" if version else "earlier version"
+        raise ShelfError(
+            f"cannot restore {host}: no {wanted} is kept",
+            hint=f"certshelf shelf history {host} lists what is kept",
+        )
+
+    def adopt(self, host: HostName) -> tuple[str, ...]:
+        """Take over a host's files that others wrote, without touching them; which were taken.
+
+        Raises ShelfError, BundleError or ForeignFile. Safe to repeat.
+        """
+        owner, history = self._writer("adopt"), self._history()
+        there = [f for f in host.file_names() if self.store.look(f) is not None]
+        if not there:
+            raise ShelfError(f"cannot adopt {host}: no file of it is on the shelf")
+        return tuple(
+            file
+            for file in there
+            if take_over(
+                self.store,
+                self.manifest,
+                history,
+                file,
+                owner=owner,
+                passwords=self.passwords,
+                clock=self.clock,
+            )
+        )
+
+    def give_back(self, host: HostName) -> tuple[str, ...]:
+        """Undo adopt(): put the originals back, forget the name; which files. Safe to repeat."""
+        owner, history = self._writer("give back"), self._history()
+        return tuple(
+            file
+            for file in host.file_names()
+            if give_back(self.store, self.manifest, history, file, owner=owner)
+        )
 
     def retire(self, host: HostName) -> tuple[str, ...]:
         """Take a host's files off the shelf, and tell the readers; the files that were there.
@@ -153,6 +221,14 @@ class Shelf:
             )
             self.manifest.write(retired, version)
         return self.store.delete(file, current.version)
+
+    def _history(self) -> History:
+        if self.history is None:
+            raise ShelfError(
+                "cannot adopt: no history is kept, so it could not be undone",
+                hint="use the certshelf command, which keeps one in its home",
+            )
+        return self.history
 
     def _writer(self, verb: str) -> str:
         if not self.owner:
