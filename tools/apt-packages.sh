@@ -6,21 +6,17 @@ set -euo pipefail
 # what proves that it is there        the package that brings it
 wanted='
 /usr/bin/openssl                      openssl
-/usr/bin/curl                         curl
 /usr/bin/git                          git
 /usr/sbin/nginx                       nginx-light
 /usr/lib/nginx/modules/ngx_http_lua_module.so libnginx-mod-http-lua
 /usr/sbin/haproxy                     haproxy
 /usr/sbin/apache2                     apache2
-/usr/bin/caddy                        caddy
 /usr/sbin/smbd                        samba
-/usr/bin/smbclient                    smbclient
+/usr/lib/*/samba/vfs/acl_xattr.so     samba-vfs-modules
 /usr/lib/postgresql/*/bin/postgres    postgresql
 /usr/sbin/named                       bind9
 /usr/bin/pebble                       pebble
 /usr/bin/keytool                      default-jre-headless
-/usr/lib/*/faketime/libfaketime.so.1  libfaketime
-/usr/bin/chromium                     chromium
 '
 
 # Prints the packages of which the proof is not there.

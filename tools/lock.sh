@@ -7,7 +7,7 @@ new=$(mktemp)
 trap 'rm -f "$new"' EXIT
 cp constraints.txt "$new" 2>/dev/null || true
 printf 'hatchling\npip\nuv\n' | .tools/bin/uv pip compile --quiet --universal --python-version 3.11 \
-    --all-extras --group dev --group docs --no-annotate --no-header --no-emit-index-url \
+    --all-extras --group dev --group servers --group docs --no-annotate --no-header --no-emit-index-url \
     "$@" pyproject.toml - -o "$new" >/dev/null
 {
     echo "# What is installed, by version. Written by tools/lock.sh; no line may name where from."

