@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import ssl
 import tempfile
@@ -23,6 +24,7 @@ from certshelf.issue.acme.identifiers import Identifier
 PROTOCOL = "acme-tls/1"
 ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
 _HANDSHAKE_S = 10.0
+_CLOSE_S = 1.0
 
 
 class TlsAlpn01Responder:
@@ -70,7 +72,9 @@ class TlsAlpn01Responder:
         server, self._server = self._server, None
         if server is not None:
             server.close()
-            await server.wait_closed()
+            # since Python 3.12 it waits for connections, too; a hung handshake ends by itself
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(server.wait_closed(), _CLOSE_S)
 
     async def present(self, challenge: Challenge) -> None:
         """See Solver."""
