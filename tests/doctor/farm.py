@@ -14,16 +14,17 @@ from certshelf.doctor.context import (
     ChallengeFacts,
     Context,
     FileFacts,
-    Grant,
     IssuerFacts,
     ManagerFacts,
-    Right,
     ShelfFacts,
 )
 from certshelf.doctor.served import Expected, Failure, Seen, Served, judge, target
 from certshelf.farm import Binding, Kind, Member
 from certshelf.finding import Finding, Severity
 from certshelf.names import HostName
+from certshelf.shelf.rights import ShareRights
+from certshelf.shelf.rights import judge as judge_share
+from certshelf.store.acl import Ace, Descriptor
 
 HERE = Path(__file__).parent
 Tables = dict[str, Any]
@@ -62,7 +63,8 @@ def context(tables: Tables) -> Context:
         now=tables["now"],
         members=members,
         bindings=bindings,
-        shelf=_shelf(tables["shelf"]),
+        shelf=ShelfFacts(**tables["shelf"]),
+        share=_share(tables["share"]),
         files=files,
         among_files=tuple(_finding(row) for row in tables["among_files"]),
         certificates=tuple(_certificate(row) for row in tables["certificates"]),
@@ -93,10 +95,17 @@ def _file(row: Tables, tables: Tables) -> FileFacts:
     )
 
 
-def _shelf(row: Tables) -> ShelfFacts:
-    rights = {key: frozenset(map(Right, row[key])) for key in ("reader", "writer")}
-    grants = tuple(Grant(g["account"], frozenset(map(Right, g["rights"]))) for g in row["grants"])
-    return ShelfFacts(**{**row, **rights, "grants": grants})
+def _share(row: Tables) -> tuple[Finding, ...]:
+    aces = tuple(Ace(**ace) for ace in row["aces"])
+    rights = ShareRights(
+        subject="smb://files/certs",
+        encrypted=row["encrypted"],
+        rights=Descriptor("S-1-5-32-544", aces, row["protected"]),
+        writer=row["writer"],
+        reader=row["reader"],
+        accounts=frozenset(row["accounts"]),
+    )
+    return tuple(judge_share(rights))
 
 
 def _certificate(row: Tables) -> CertificateFacts:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 
 from cryptography import x509
 
@@ -81,40 +80,13 @@ def _chain_is_complete(bundle: Bundle) -> bool:
     return all(item.access_method != issuers for item in access.value)
 
 
-class Right(StrEnum):
-    """What an account may do in the shelf's folder, from harmless to not."""
-
-    LIST = "list"
-    READ = "read"
-    WRITE = "write"
-    DELETE = "delete"
-    CHANGE_RIGHTS = "change-rights"
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """An account or group, and its rights in the folder."""
-
-    account: str
-    rights: frozenset[Right]
-
-
 @dataclass(frozen=True, slots=True)
 class ShelfFacts:
-    """The shelf as a place. error: kind and text of what went wrong with a fresh session.
-
-    encrypted, signed: of the session; None for a folder or where it is not known. reader, writer:
-    what those accounts may do; grants: everybody that the folder's list names.
-    """
+    """The shelf as a place. error: kind and text of what went wrong with a fresh session."""
 
     url: str
     error: str = ""
     hint: str = ""
-    encrypted: bool | None = None
-    signed: bool | None = None
-    writer: frozenset[Right] | None = None
-    reader: frozenset[Right] | None = None
-    grants: tuple[Grant, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +150,7 @@ class Context:
     members: tuple[Member, ...] = ()
     bindings: Mapping[str, tuple[Binding, ...]] = field(default_factory=dict)
     shelf: ShelfFacts | None = None
+    share: tuple[Finding, ...] | None = None
     files: tuple[FileFacts, ...] | None = None
     among_files: tuple[Finding, ...] = ()
     certificates: tuple[CertificateFacts, ...] | None = None

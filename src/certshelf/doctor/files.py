@@ -13,6 +13,7 @@ FROM_SHELF = (
     "file-name-invalid",
     "file-unreadable",
     "file-foreign",
+    "file-half-retired",
     "file-changed",
     "file-vanished",
     "file-twins",

@@ -26,7 +26,10 @@ from certshelf.manage.doctor_machine import look_at_machine
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import IssuerKind, ManagedCertificate
 from certshelf.names import HostName
+from certshelf.shelf.access import check as check_share
+from certshelf.shelf.access import on_share
 from certshelf.shelf.inventory import among, pfx_entries
+from certshelf.store.base import Store
 
 _NEED_FILES = (*files.CHECKS, *readers.CHECKS, *bound.CHECKS, *drift.CHECKS)
 
@@ -64,6 +67,13 @@ def gather(manager: Manager, *, with_files: bool = True, with_members: bool = Tr
     if with_members and context.files is not None and any(m.host for m in context.members):
         context = replace(context, served=ask_members(context))
     return context
+
+
+def _look_at_share(store: Store) -> tuple[Finding, ...]:
+    """With a fresh session: a password that was changed does not end an old one."""
+    share = on_share(store)
+    share.check_login()
+    return tuple(check_share(share))
 
 
 def _wanted(checks: Iterable[Check], only: Collection[str]) -> bool:
@@ -134,6 +144,8 @@ def _look_at_shelf(manager: Manager, context: Context, with_files: bool) -> Cont
         return context
     try:
         shelf = manager.shelf
+        share = _look_at_share(shelf.store) if url.startswith("smb:") else None
+        context = replace(context, share=share)
         written = {entry.key: entry.modified for entry in pfx_entries(shelf.store)}
         if not with_files:
             return replace(context, shelf=ShelfFacts(shelf.store.url))
