@@ -44,7 +44,7 @@ def _without_file(context: Context) -> Iterator[Finding]:
                 f"{member.name} listens for {binding.host}, and the shelf has no {files}",
                 "the handshake fails or another certificate is served; IIS Manager says 'The "
                 "system cannot find the file specified'",
-                f"certshelf cert add NAME --host {host.ascii}",
+                f"certshelf cert add {host.ascii}",
             )
         elif member.kind is Kind.IIS:
             yield from _unicode_file(context, member, host)
@@ -79,7 +79,7 @@ def _without_binding(context: Context) -> Iterator[Finding]:
                 file.file,
                 f"no declared server listens for {file.host.unicode}",
                 "a private key that nobody needs is a private key that can be lost",
-                f"certshelf cert retire, or certshelf shelf rm {file.host.ascii}",
+                f"certshelf shelf retire {file.host.ascii}",
             )
 
 

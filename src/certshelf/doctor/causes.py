@@ -39,7 +39,7 @@ class Text(NamedTuple):
 
 TEXTS: dict[Cause, Text] = {
     Cause.ADDRESS_UNKNOWN: Text(
-        "the member's host name has no address", "correct it: certshelf member add"
+        "the member's host name has no address", "correct it: certshelf member rm, then member add"
     ),
     Cause.PORT_CLOSED: Text(
         "nothing listens on that port", "start the server, or correct the member's port"

@@ -31,6 +31,7 @@ FROM_SHELF = (
     "expired",
     "not-yet-valid",
     "certificate-unsound",
+    "signature-weak",
 )
 
 

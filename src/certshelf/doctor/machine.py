@@ -53,7 +53,7 @@ def _database(context: Context) -> Iterator[Finding]:
             "database",
             f"the database is not sound: {context.manager.database_error}",
             "records of certificates and orders may be lost",
-            "stop the manager and restore the newest backup: certshelf backup restore",
+            "stop the manager and restore the newest backup",
         )
 
 
@@ -75,7 +75,7 @@ def _config(context: Context) -> Iterator[Finding]:
             place,
             f"{place} looks like a secret in clear",
             "settings are read by more people than secrets are meant for",
-            "certshelf credential add, and name the credential there; then change that secret",
+            "certshelf credential set, and name the credential there; then change that secret",
         )
 
 

@@ -39,7 +39,7 @@ def _algorithm(context: Context) -> Iterator[Finding]:
             f"{_some(files)} encrypted with AES-256, which Windows Server {old[0].windows} "
             "cannot read",
             "IIS says 'The specified network password is not correct', although it is",
-            "certshelf config set shelf.profile windows-2016, then certshelf cert rebuild",
+            'set profile = "windows-2016" in certshelf.toml, then certshelf shelf rewrite',
         )
 
 

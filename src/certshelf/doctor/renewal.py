@@ -81,7 +81,7 @@ def _account(context: Context) -> Iterator[Finding]:
                 issuer.name,
                 f"the account at {issuer.name} is {issuer.account or 'not registered'}",
                 "no certificate can be ordered there",
-                f"certshelf issuer register {issuer.name}",
+                f"register an account at {issuer.name} again",
             )
 
 
@@ -105,7 +105,7 @@ def _challenges(context: Context) -> Iterator[Finding]:
                 trial.host,
                 f"{trial.type} for {trial.host} would fail: {trial.error}",
                 "the CA cannot see that the name is ours",
-                "certshelf cert preview shows the way the CA takes",
+                "follow the way that the CA takes: DNS, port 80 or 443, redirects, proxies",
             )
 
 
