@@ -10,7 +10,6 @@ UTS #46; RFC 6125 section 6.4.3 for the wildcard; "Naming Files, Paths, and Name
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ MAX_FILE_NAME_BYTES = 250  # file systems allow 255; its record and history need
 _MAX_NAME = 253
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _LDH_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
+_ORDINARY = re.compile(r"(?:\*\.)?[A-Za-z0-9.-]+", re.ASCII)
 _NUMERIC_LABEL = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)", re.ASCII)
 _DEVICES = frozenset({"con", "prn", "aux", "nul", "conin$", "conout$"}) | {
     f"{port}{n}" for port in ("com", "lpt") for n in range(10)
@@ -127,6 +127,8 @@ def _refusal(text: str) -> str:
         return "it is empty"
     if len(text) > 1024:
         return "it is too long"
+    if _ORDINARY.fullmatch(text):
+        return ""  # what handshakes bring: nothing below can be wrong with it
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp", "Zs") for c in text):
         return "it holds a space or a control character"
     for bad in '/\\:%"<>|?@#':
@@ -163,18 +165,10 @@ def _check_ascii(text: str, star: str, name: str) -> None:
         raise _invalid(text, "it has a label of more than 63 characters")
     if not _LDH_NAME.fullmatch(name):
         raise _invalid(text, "a label is letters, digits and inner hyphens")
-    if _NUMERIC_LABEL.fullmatch(labels[-1]) or _is_ip(name):
+    if _NUMERIC_LABEL.fullmatch(labels[-1]):  # all of IPv4; IPv6 has colons, refused above
         raise _invalid(text, "it is an IP address, and a shelf holds host names only")
     if not star and labels[0] in _DEVICES:
         raise _invalid(text, f"Windows takes its file for the device {labels[0].upper()!r}")
-
-
-def _is_ip(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _file_name(name: str) -> str:

@@ -32,6 +32,7 @@ _SERVICES = {
 }
 _LOOK_AGAIN_SECONDS = 0.1
 _SECRETS_PER_MESSAGE = 100
+_MOST_AT_ONCE = 500
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024  # a reconnected Envoy lists every name that it holds
 
 Inbox = asyncio.Queue["sds_pb2.DeltaRequest | frozenset[str] | None"]
@@ -95,33 +96,45 @@ class SecretServer:
         nonce = 0
         try:
             while True:
-                for answer in await self._next(inbox, subscriber):
-                    for message in self._messages(answer):
-                        nonce += 1
-                        message.nonce = message.system_version = str(nonce)
-                        yield message
+                for message in self._messages(await self._next(inbox, subscriber)):
+                    nonce += 1
+                    message.nonce = message.system_version = str(nonce)
+                    yield message
         except asyncio.QueueEmpty:
             return  # Envoy ended the stream
         finally:
             self._inboxes.discard(inbox)
             pump.cancel()
 
-    async def _next(self, inbox: Inbox, subscriber: Subscriber) -> list[Answer]:
-        """Wait for what is next and answer it; QueueEmpty at the end of the stream."""
+    async def _next(self, inbox: Inbox, subscriber: Subscriber) -> Answer:
+        """Wait for what is next, and answer all that waits at once: Envoy confirms each message.
+
+        QueueEmpty at the end of the stream.
+        """
         try:
             async with asyncio.timeout(_LOOK_AGAIN_SECONDS if subscriber.pending else None):
-                item = await inbox.get()
+                items = [await inbox.get()]
         except TimeoutError:
-            return [subscriber.again()]
-        if item is None:
-            raise asyncio.QueueEmpty
+            return subscriber.again()
+        while len(items) < _MOST_AT_ONCE and not inbox.empty():
+            items.append(inbox.get_nowait())
+        answer = Answer()
+        for item in items:
+            if item is None:
+                raise asyncio.QueueEmpty
+            answer.add(self._answer(item, subscriber))
+        return answer
+
+    def _answer(
+        self, item: sds_pb2.DeltaRequest | frozenset[str], subscriber: Subscriber
+    ) -> Answer:
         if isinstance(item, frozenset):
-            return [subscriber.changed(item)]
+            return subscriber.changed(item)
         if item.type_url and item.type_url != SECRET_TYPE:
-            return []
+            return Answer()
         if item.error.message:
             self._log.event("envoy-refused", reason=item.error.message[:500])
-        return [subscriber.ask(item.subscribe, item.unsubscribe, item.initial_versions)]
+        return subscriber.ask(item.subscribe, item.unsubscribe, item.initial_versions)
 
     def _messages(self, answer: Answer) -> list[sds_pb2.DeltaResponse]:
         from certshelf.serve import sds_pb2

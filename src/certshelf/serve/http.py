@@ -9,13 +9,14 @@ chose (seen with Caddy 2.11; see docs/how-to/caddy.md).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import ipaddress
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import unquote_plus
 
 from certshelf.errors import ConfigError
 from certshelf.resolve.limits import Forgetful
@@ -27,7 +28,8 @@ from certshelf.serve.source import BundleSource, Found
 
 MAX_HEAD_BYTES = 8192
 IDLE_SECONDS = 90.0
-WRITE_SECONDS = 10.0
+_CLOSE_SECONDS = 2.0
+_NAME_FIELD = "server_name="
 MAX_CONNECTIONS = 1024
 _VAIN_SECONDS = 5.0
 _MAX_VAIN = 10_000
@@ -82,7 +84,7 @@ class PemEndpoint:
         self._on_handout = on_handout
         self._waited_in_vain = Forgetful(_VAIN_SECONDS, _MAX_VAIN, time.monotonic)
         self._servers: list[asyncio.Server] = []
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def listen_tcp(self, host: str, port: int, path_secret: Secret) -> int:
         """Listen on loopback under a secret path; the port (useful when 0 was asked for)."""
@@ -124,9 +126,10 @@ class PemEndpoint:
         """Stop listening and end the connections."""
         for server in self._servers:
             server.close()
-        for task in tuple(self._connections):
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        for writer in self._connections.values():
+            writer.close()  # no cancelling: asyncio's streams log a cancelled task as an error
+        if self._connections:
+            await asyncio.wait(tuple(self._connections), timeout=_CLOSE_SECONDS)
 
     async def _connection(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, prefix: bytes, peer: str
@@ -135,14 +138,18 @@ class PemEndpoint:
         if task is None or len(self._connections) >= MAX_CONNECTIONS:
             writer.close()
             return
-        self._connections.add(task)
+        self._connections[task] = writer
+        loop = asyncio.get_running_loop()
         try:
-            while await self._exchange(reader, writer, prefix, peer):
-                pass
+            async with asyncio.timeout(None) as patience:
+                keep = True
+                while keep:
+                    patience.reschedule(loop.time() + IDLE_SECONDS)
+                    keep = await self._exchange(reader, writer, prefix, peer)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             pass  # the client went away
         finally:
-            self._connections.discard(task)
+            del self._connections[task]
             writer.close()
 
     async def _exchange(
@@ -150,8 +157,7 @@ class PemEndpoint:
     ) -> bool:
         """One request and its answer; whether the connection stays."""
         try:
-            async with asyncio.timeout(IDLE_SECONDS):
-                head = await reader.readuntil(b"\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
             request = _parse(head, prefix)
         except asyncio.LimitOverrunError:
             await _send(writer, _Answer("431 Request Header Fields Too Large"), "GET", False)
@@ -226,11 +232,13 @@ def _target(target: bytes, prefix: bytes) -> tuple[str, str]:
     if not hmac.compare_digest(shown, prefix):
         return "", ""
     try:
-        url = urlsplit(target[len(prefix) :].decode("ascii"))
-        query = parse_qs(url.query, max_num_fields=20)
-    except (UnicodeDecodeError, ValueError) as error:
+        path, _, query = target[len(prefix) :].decode("ascii").partition("?")
+    except UnicodeDecodeError as error:
         raise _BadRequest("400 Bad Request") from error
-    return url.path, query.get("server_name", [""])[0]
+    for pair in query.split("&"):
+        if pair.startswith(_NAME_FIELD):
+            return path, unquote_plus(pair[len(_NAME_FIELD) :])
+    return path, ""
 
 
 async def _send(writer: asyncio.StreamWriter, answer: _Answer, method: str, keep: bool) -> None:
@@ -245,14 +253,11 @@ async def _send(writer: asyncio.StreamWriter, answer: _Answer, method: str, keep
         lines.append("Connection: close")
     head = ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
     writer.write(head if method == "HEAD" else head + answer.body)
-    async with asyncio.timeout(WRITE_SECONDS):
-        await writer.drain()
+    await writer.drain()
 
 
 async def _refuse(writer: asyncio.StreamWriter) -> None:
-    try:
+    """Say no without reading a word: a stranger may not hold a connection."""
+    with contextlib.suppress(OSError):
         await _send(writer, _Answer("403 Forbidden"), "GET", False)
-    except (OSError, TimeoutError):
-        pass
-    finally:
-        writer.close()
+    writer.close()
