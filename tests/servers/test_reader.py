@@ -129,6 +129,35 @@ def test_a_folder_that_all_may_enter_gets_no_socket_of_envoy(
     assert PASSWORD not in done.stderr + done.stdout
 
 
+@as_root
+def test_only_the_mirrors_group_reads_its_keys(work: Path, start: Start) -> None:
+    import grp
+    import pwd
+
+    nobody = pwd.getpwnam("nobody")
+    group = grp.getgrgid(nobody.pw_gid).gr_name
+
+    def read(mirror: Path) -> str:
+        done = subprocess.run(
+            ["cat", str(mirror / "www.one.test.pem")],
+            user=nobody.pw_uid,
+            group=nobody.pw_gid,
+            extra_groups=[],
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        return done.stdout
+
+    for name, owner, may_read in (("a", "", False), ("b", f"root:{group}", True)):
+        mirror = work / name
+        start("--mirror", str(mirror), *(["--mirror-owner", owner] if owner else []))
+        assert wait_until((mirror / "www.one.test.pem").exists)
+        assert ("PRIVATE KEY" in read(mirror)) is may_read
+
+
 def test_a_second_reader_does_not_take_the_socket_of_the_first(
     work: Path, shelf: ShelfFolder, start: Start
 ) -> None:
