@@ -40,6 +40,7 @@ def connect(remote: Remote) -> Iterator[PsrpSession]:
         errors.WinRMTransportError,
         transport.RequestException,
         OSError,
+        KeyError,  # from pypsrp, when the peer asks for no login: no WinRM, then
     ) as error:
         raise DeployError(
             f"{remote.host} does not answer PowerShell Remoting: {type(error).__name__}",
