@@ -249,6 +249,8 @@ class ChallengeFailed(IssueError):
 class RateLimited(IssueError):
     """The CA asks us to come back later: `retry_at` says when."""
 
+    retryable = True
+
 
 class IssuerUnreachable(IssueError):
     """The CA does not answer, or answers nonsense."""

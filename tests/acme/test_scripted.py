@@ -283,6 +283,7 @@ WHERE = ["new-order", "authz", "chall", "order", "finalize", "cert"]
 KINDS: list[dict[str, object]] = [
     {"status": 500},
     {"status": 503, "retry_after": "30"},
+    {"status": 429, "retry_after": "30"},
     {"kind": "half"},
     {"kind": "lost"},
     {"kind": "html"},
@@ -312,7 +313,8 @@ def test_a_fault_at_any_step_is_named_and_the_order_goes_on(
                 found = await steps.finalize(w.step, found, request)
                 chain = await steps.download(w.step, found)
                 break
-            except IssuerUnreachable as error:
+            except (IssuerUnreachable, RateLimited) as error:
+                assert error.retryable
                 assert error.retry_at is None or error.retry_at > w.clock.now()
                 failures += 1
         assert len(chain) == 2

@@ -11,13 +11,14 @@ from certshelf.issue.acme.identifiers import Identifier
 from certshelf.issue.acme.problem import printable
 
 Document = Mapping[str, object]
+_MAX_TEXT = 1000
 
 
 def text(document: Document, member: str, default: str | None = None) -> str:
-    """A string. Raises IssuerUnreachable when it is missing without a default, or no string."""
+    """A string, made one printable line; a missing one without a default is an error."""
     value = document.get(member, default)
     if isinstance(value, str):
-        return value
+        return printable(value, _MAX_TEXT)
     raise wrong(member, value)
 
 
@@ -46,9 +47,9 @@ def moment(document: Document, member: str) -> datetime | None:
         return None
     try:
         found = datetime.fromisoformat(str(value))
-    except ValueError:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):  # the years 1 and 9999 have moments outside of UTC
         raise wrong(member, value) from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def identifier(value: object) -> Identifier:
@@ -56,7 +57,7 @@ def identifier(value: object) -> Identifier:
     if isinstance(value, dict):
         kind, name = value.get("type"), value.get("value")
         if isinstance(name, str) and (kind == "dns" or kind == "ip"):
-            return Identifier(kind, name.lower())
+            return Identifier(kind, printable(name, 255).lower())
     raise wrong("identifier", value)
 
 

@@ -13,7 +13,8 @@ _MAX_DETAIL = 400
 _MAX_SUBPROBLEMS = 100
 _DEFAULT_LIMIT_WAIT = timedelta(hours=1)
 _DEFAULT_OUTAGE_WAIT = timedelta(minutes=1)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+# control characters, line ends, overrides of direction, and halves of surrogate pairs
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 # What to do about each type of RFC 8555 section 6.7 and its successors, said to an administrator.
 _HINTS: dict[str, str] = {
