@@ -36,6 +36,7 @@ _ATTRIBUTE_FOLDER, _ATTRIBUTE_REPARSE = 0x10, 0x400
 _EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 _HEADER = 64  # offsets count from the header's first byte
 _IMPERSONATION = 2
+_MAX_NAME = 2 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,11 +237,11 @@ def entries(page: bytes) -> Iterator[tuple[str, Facts]]:
             "<I20xQQQ8xII", page, at
         )
         (file_id,) = struct.unpack_from("<Q", page, at + 96)
-        name = page[at + 104 : at + 104 + name_size].decode("utf-16-le", "replace")
+        name = _name(page, at + 104, name_size)
         yield name, Facts(written, changed, size, attributes, file_id)
         if not step:
             return
-        at += step
+        at += _step(step, 104)
 
 
 def notifications(page: bytes) -> Iterator[tuple[int, str]]:
@@ -248,7 +249,20 @@ def notifications(page: bytes) -> Iterator[tuple[int, str]]:
     at = 0
     while at < len(page):
         step, action, name_size = struct.unpack_from("<III", page, at)
-        yield action, page[at + 12 : at + 12 + name_size].decode("utf-16-le", "replace")
+        yield action, _name(page, at + 12, name_size)
         if not step:
             return
-        at += step
+        at += _step(step, 12)
+
+
+def _name(page: bytes, at: int, size: int) -> str:
+    if size > _MAX_NAME:
+        raise ValueError("a name that is too long")
+    return page[at : at + size].decode("utf-16-le", "replace")
+
+
+def _step(step: int, least: int) -> int:
+    """How far the next entry is: never so near that a page could be read for ever."""
+    if step < least:
+        raise ValueError("entries that lie in one another")
+    return step

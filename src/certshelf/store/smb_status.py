@@ -38,7 +38,7 @@ HELD = frozenset({SHARING_VIOLATION, DELETE_PENDING, 0xC0000054, 0xC0000055})
 
 # MS-ERREF section 2.3.1 (NTSTATUS Values); what Samba 4.17 answers was measured.
 _KINDS: dict[type[StoreError], tuple[int, ...]] = {
-    StoreNotFound: (*NOT_THERE, 0xC0000039, 0xC00000CC, 0xC0000225, 0xC0000257),
+    StoreNotFound: (*(NOT_THERE - HELD), 0xC0000039, 0xC00000CC, 0xC0000225, 0xC0000257),
     StoreDenied: (ACCESS_DENIED, 0xC0000061, 0xC00000A2, 0xC00000CA, 0xC0000121, 0xC0000413),
     StoreBadCredentials: (
         *(0xC000006D, 0xC000006A, 0xC0000064, 0xC000006E, 0xC000006F, 0xC0000070, 0xC0000071),
@@ -79,4 +79,6 @@ def error_of(status: int, what: str) -> StoreError:
     """The error to raise: what was tried, why it failed, and the server's own code."""
     kind = kind_of(status)
     reason, hint = _REASONS[kind]
-    return kind(f"{what}: {reason} (0x{status:08X})", hint=hint, code=f"0x{status:08X}")
+    error = kind(f"{what}: {reason} (0x{status:08X})", hint=hint)
+    error.code = f"0x{status:08X}"
+    return error
