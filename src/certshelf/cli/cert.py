@@ -29,6 +29,7 @@ def command() -> None:
 @click.option("--issuer", help="Who signs.  [default: of the settings, local]")
 @click.option("--key", type=click.Choice(_KEYS), help="Key type.  [default: of the settings]")
 @click.option("--mode", type=click.Choice(_MODES), help="What happens after issuance.")
+@click.option("--group", "groups", multiple=True, help="Publish to this group's shelf; repeatable.")
 @click.pass_obj
 def add(
     home: Path | None,
@@ -37,6 +38,7 @@ def add(
     issuer: str | None,
     key: str | None,
     mode: str | None,
+    groups: tuple[str, ...],
 ) -> None:
     """Add a managed certificate for HOSTS (wildcards and Unicode names too)."""
     from certshelf.manage.certificates import add_certificate
@@ -53,6 +55,7 @@ def add(
             issuer=issuer or defaults.issuer,
             key_type=key or defaults.key,
             mode=Mode(mode or defaults.mode),
+            groups=tuple(dict.fromkeys(groups)),
         )
         added = add_certificate(manager, wish)
     output.ok(f"{added.name} added: certshelf cert request {added.name} issues it")
@@ -174,6 +177,7 @@ def certificate_json(one: ManagedCertificate, now: datetime) -> dict[str, object
         "mode": one.mode.value,
         "auto_renew": one.auto_renew,
         "tags": list(one.tags),
+        "groups": list(one.groups),
         "state": _state(one, now),
         "serial": status.serial or None,
         "thumbprint": status.thumbprint or None,

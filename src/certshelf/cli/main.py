@@ -24,6 +24,7 @@ _COMMANDS = {
     "issuer": "issuer",
     "credential": "credential",
     "share": "share",
+    "group": "group",
     "member": "member",
     "doctor": "doctor",
     "explain": "explain",

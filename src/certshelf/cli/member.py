@@ -11,6 +11,7 @@ from certshelf.cli import output
 
 if TYPE_CHECKING:
     from certshelf.farm import Member
+    from certshelf.manage.manager import Manager
 
 _KINDS = ["iis", "nginx", "haproxy", "envoy", "caddy", "traefik", "apache", "python", "other"]
 _WINDOWS = ["2012", "2012r2", "2016", "2019", "2022", "2025"]
@@ -52,7 +53,8 @@ def add(
     member = Member(name, Kind(kind), host, port, windows or "", group, file)
     with open_manager(home) as manager:
         notes = add_member(manager, member)
-    output.ok(f"{name} added: certshelf doctor asks it")
+        output.ok(f"{name} added: certshelf doctor asks it")
+        _fit_profile(manager)
     for note in notes:
         click.echo(f"   not read: {note}", err=True)
 
@@ -83,7 +85,21 @@ def remove(home: Path | None, name: str) -> None:
 
     with open_manager(home) as manager:
         remove_member(manager, name)
-    output.ok(f"{name} removed")
+        output.ok(f"{name} removed")
+        _fit_profile(manager)
+
+
+def _fit_profile(manager: Manager) -> None:
+    from certshelf.manage.profiles import fit_profile
+
+    with output.progress("rewriting") as step:
+        changed = fit_profile(manager, step)
+    if changed is None:
+        return
+    profile, left = changed
+    output.ok(f"the shelf's files are encrypted as {profile.value} now")
+    for file in left:
+        click.echo(f"   not rewritten: {file}", err=True)
 
 
 def _member_json(member: Member) -> dict[str, object]:

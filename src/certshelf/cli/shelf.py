@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from certshelf.cli import output
+from certshelf.cli.rotate import command as rotate_password
 from certshelf.cli.secrets import password_file, password_stdin, read_secret
 
 if TYPE_CHECKING:
@@ -271,6 +272,9 @@ def _survey_json(counts: Survey) -> dict[str, object]:
     from dataclasses import asdict
 
     return asdict(counts)
+
+
+command.add_command(rotate_password)
 
 
 def print_result(result: Result) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from certshelf.bundle.keys import KEY_TYPES
 from certshelf.errors import RecordError
+from certshelf.manage.groups import get_group
 from certshelf.manage.issuers import require_issuer
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import ManagedCertificate
@@ -26,6 +27,8 @@ def add_certificate(manager: Manager, wish: ManagedCertificate) -> ManagedCertif
     with manager.database.write() as records:
         for issuer in (wish.issuer, *wish.fallbacks):
             require_issuer(records, issuer)
+        for group in wish.groups:
+            get_group(records, group)
         added = records.certificates.add(wish)
         data = {"hosts": [host.ascii for host in wish.hosts], "issuer": wish.issuer}
         records.events.append(manager.clock.now(), "certificate.added", wish.name, data)

@@ -84,7 +84,8 @@ class CertificateStatus:
 class ManagedCertificate:
     """What to keep issued: the wish, and how it stands.
 
-    id: 0 until it is stored. profile: the CA's, "" for its default. password_credential: "" for
+    id: 0 until it is stored. groups: the groups of servers whose shelves it is published to, ()
+    for the one shelf of all. profile: the CA's, "" for its default. password_credential: "" for
     the shelf's own. challenges: the first whose pattern matches a host counts.
     """
 
@@ -98,6 +99,7 @@ class ManagedCertificate:
     reuse_key: bool = False
     mode: Mode = Mode.AUTO
     tags: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     auto_renew: bool = True
     password_credential: str = ""
     preferred_chain: str = ""

@@ -14,7 +14,7 @@ from certshelf.manage.settings import (
     Value,
     database_url,
     load_settings,
-    update_setting,
+    update_settings,
     write_initial,
 )
 
@@ -77,7 +77,7 @@ def _fill_in(home: Home, chosen: Mapping[str, Value]) -> None:
     for key, value in chosen.items():
         section, _, name = key.partition(".")
         if getattr(getattr(settings, section), name) == "":
-            update_setting(home.settings, key, value)
+            update_settings(home.settings, {key: value})
 
 
 def _create_memory(home: Home, settings: Settings, report: Creation, new_keys: bool) -> Creation:

@@ -51,9 +51,10 @@ from certshelf.manage.model import (
     Step,
 )
 from certshelf.manage.plan import is_due, renewal_time, retry_time
+from certshelf.manage.publishing import publish_certificate
 from certshelf.manage.signing import Changes, LocalSigner, Signer, make_csr
 from certshelf.secret import Secret
-from certshelf.shelf.publish import Result
+from certshelf.shelf.publish import Outcome, Result
 
 if TYPE_CHECKING:
     from certshelf.manage.db.records import Records
@@ -252,47 +253,26 @@ _STEPS: dict[Step, Callable[[Work], Awaitable[Stepped]]] = {
 
 
 def _put_on_shelf(work: Work, bundle: Bundle) -> None:
-    """Publish, log every file, and fail when one of them is not what it should be."""
-    publication = work.manager.shelf.publish(
-        bundle, work.certificate.hosts, adopt=work.adopt, older=True
-    )
-    work.results.extend(publication.results)
-    _log_files(work.manager, bundle, publication.results)
-    for result in publication.results:
-        if result.error is not None:
-            left = [r.file for r in publication.results if not r.ok]
-            raise ShelfError(
-                f"{', '.join(left)} not published: {result.error}", hint=result.error.hint
-            ) from result.error
-
-
-def _log_files(manager: Manager, bundle: Bundle, results: tuple[Result, ...]) -> None:
-    now = manager.clock.now()
-    with manager.database.write() as records:
-        for result in results:
-            data = {
-                "outcome": result.outcome.value,
-                "old_thumbprint": result.old_thumbprint,
-                "thumbprint": bundle.thumbprint,
-            }
-            if result.error:
-                data["error"] = str(result.error)
-            records.events.append(
-                now, "file.published" if result.ok else "file.failed", result.file, data
-            )
+    """Publish, and fail when one of the files is not what it should be."""
+    results = publish_certificate(work.manager, work.certificate, bundle, adopt=work.adopt)
+    work.results.extend(results)
+    left = [result for result in results if result.error is not None]
+    if left and left[0].error:
+        files = ", ".join(result.file for result in left)
+        raise ShelfError(
+            f"{files} not published: {left[0].error}", hint=left[0].error.hint
+        ) from left[0].error
 
 
 def _publish_again(manager: Manager, certificate: ManagedCertificate, adopt: bool) -> Run:
     bundle = _issued_bundle(manager, certificate)
     if certificate.mode is Mode.NONE:
         return Run("not due", bundle)
-    publication = manager.shelf.publish(bundle, certificate.hosts, adopt=adopt, older=True)
-    changed = tuple(r for r in publication.results if not r.ok or r.outcome != "unchanged")
-    if changed:
-        _log_files(manager, bundle, changed)
-    failed = next((r.error for r in publication.results if r.error), None)
+    results = publish_certificate(manager, certificate, bundle, adopt=adopt)
+    failed = next((r.error for r in results if r.error), None)
+    changed = any(r.outcome is not Outcome.UNCHANGED for r in results)
     outcome = "failed" if failed else "published again" if changed else "not due"
-    return Run(outcome, bundle, publication.results, failed)
+    return Run(outcome, bundle, results, failed)
 
 
 def _failed(work: Work, error: CertshelfError) -> None:

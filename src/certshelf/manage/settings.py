@@ -194,28 +194,34 @@ def initial_text(chosen: Mapping[str, Value]) -> str:
     return "\n".join(lines)
 
 
-def update_setting(path: Path, key: str, value: Value) -> None:
-    """Change one setting (`shelf.profile`) in the file; every other line and comment stays.
+def update_settings(path: Path, changes: Mapping[str, Value]) -> None:
+    """Change settings (`shelf.profile`) in the file, all at once; other lines and comments stay.
 
-    Raises ConfigError, and leaves the file alone, when the value does not fit or the file is
+    Raises ConfigError, and leaves the file alone, when a value does not fit or the file is
     written in a way that a change of one line cannot serve.
     """
-    section, _, name = key.partition(".")
     text = path.read_text(encoding="utf-8")
-    before = tomllib.loads(text)
-    after = _with_line(text, section, name, f"{name} = {_toml(value)}")
-    parse_settings(after, str(path))
-    if tomllib.loads(after) != {**before, section: {**before.get(section, {}), name: value}}:
-        raise ConfigError(f"{path}: cannot change {key} by itself", hint="edit the file by hand")
+    for key, value in changes.items():
+        text = _changed(path, text, key, value)
+    parse_settings(text, str(path))
     temp = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
-        temp.write_text(after, encoding="utf-8", newline="\n")
+        temp.write_text(text, encoding="utf-8", newline="\n")
         temp.chmod(path.stat().st_mode & 0o777)
         temp.replace(path)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
     finally:
         temp.unlink(missing_ok=True)
+
+
+def _changed(path: Path, text: str, key: str, value: Value) -> str:
+    section, _, name = key.partition(".")
+    before = tomllib.loads(text)
+    after = _with_line(text, section, name, f"{name} = {_toml(value)}")
+    if tomllib.loads(after) != {**before, section: {**before.get(section, {}), name: value}}:
+        raise ConfigError(f"{path}: cannot change {key} by itself", hint="edit the file by hand")
+    return after
 
 
 def describe() -> tuple[tuple[str, Value, str], ...]:

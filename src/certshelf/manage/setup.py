@@ -52,7 +52,7 @@ def set_up(
     Raises ConfigError, CredentialError, RecordError or StoreError.
     """
     home = find_home(home_path, os.environ)
-    chosen: dict[str, Value] = {"shelf.store": _absolute(store), "shelf.profile": profile}
+    chosen: dict[str, Value] = {"shelf.store": absolute_store(store), "shelf.profile": profile}
     if login.name:
         chosen["shelf.store_credential"] = login.name
     if login.endpoint:
@@ -60,11 +60,14 @@ def set_up(
     report = create_home(home, chosen, new_keys=new_keys)
     settings = load_settings(home.settings)
     report = _make_credentials(home, settings, login, password, report, clock)
-    return _make_folder(settings, report)
+    folder = local_folder(settings.shelf.store)
+    if folder is None:
+        return report
+    return report.with_step(f"shelf {folder}", make_shelf_folder(settings.shelf.store))
 
 
-def _absolute(store: str) -> str:
-    """A relative path would mean another folder from another working directory."""
+def absolute_store(store: str) -> str:
+    """A relative path made absolute: it would mean another folder from another place."""
     if not store.strip():
         raise ConfigError("cannot make a shelf: --store is empty", hint="--store /srv/shelf")
     return store if "://" in store or store.startswith("file:") else str(Path(store).absolute())
@@ -105,15 +108,18 @@ def new_manifest_key() -> Secret:
     return Secret(base64.b64encode(raw).decode())
 
 
-def _make_folder(settings: Settings, report: Creation) -> Creation:
-    folder = local_folder(settings.shelf.store)
-    if folder is None:
-        return report
-    made = not folder.is_dir()
+def make_shelf_folder(store: str) -> bool:
+    """Make the folder of a shelf on this machine's file system; whether it was made.
+
+    A share or a bucket is left to its administrator. ConfigError when it cannot be made.
+    """
+    folder = local_folder(store)
+    if folder is None or folder.is_dir():
+        return False
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o750)
     except OSError as error:
         raise ConfigError(
             f"cannot make the shelf {folder}: {error.strerror}", hint="name another with --store"
         ) from error
-    return report.with_step(f"shelf {folder}", made)
+    return True

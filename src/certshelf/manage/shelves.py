@@ -51,9 +51,11 @@ def open_configured_store(home_path: Path | None = None, *, login: str = "") -> 
     return open_store(settings.shelf.store, credentials=credentials)
 
 
-def open_shelf_of(home: Home, settings: Settings) -> Shelf:
-    """The shelf that these settings describe, its history in the home."""
+def open_shelf_of(home: Home, settings: Settings, group: str = "") -> Shelf:
+    """The shelf that these settings describe, its history in the home; group: whose shelf it is."""
+    past = home.path / "history" / group if group else home.path / "history"
     make_folder(home.path / "history")
+    make_folder(past)
     return Shelf(
         open_store_of(home, settings),
         read_secret(home, settings, settings.shelf.password_credential),
@@ -61,7 +63,7 @@ def open_shelf_of(home: Home, settings: Settings) -> Shelf:
         owner=settings.shelf.owner,
         signing_key=_signing_key(home, settings),
         history=History(
-            FolderStore(home.path / "history"),
+            FolderStore(past),
             SYSTEM,
             keep=settings.shelf.history,
             keep_days=settings.shelf.history_days or None,

@@ -47,13 +47,17 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One file of a publication. error is None exactly when the file now serves the bundle."""
+    """One file of a publication. error is None exactly when the file now serves the bundle.
+
+    where: the store that the file lies on.
+    """
 
     host: HostName
     file: str
     outcome: Outcome
     error: CertshelfError | None = None
     old_thumbprint: str = ""
+    where: str = ""
 
     @property
     def ok(self) -> bool:
@@ -106,7 +110,7 @@ def publish(
     jobs = [job for job in every if files is None or job[1] in files]
 
     def run(job: tuple[HostName, str]) -> Result:
-        result = _publish_file(store, manifest, order, *job, history)
+        result = replace(_publish_file(store, manifest, order, *job, history), where=store.url)
         progress(result)
         return result
 

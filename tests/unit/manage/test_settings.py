@@ -14,7 +14,7 @@ from certshelf.manage.settings import (
     initial_text,
     load_settings,
     parse_settings,
-    update_setting,
+    update_settings,
     write_initial,
 )
 
@@ -99,7 +99,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
 def test_a_change_keeps_every_other_line(tmp_path: Path, before: str, after: str) -> None:
     path = tmp_path / "certshelf.toml"
     path.write_text(before)
-    update_setting(path, "shelf.profile", "windows-2016")
+    update_settings(path, {"shelf.profile": "windows-2016"})
     assert path.read_text() == after
 
 
@@ -113,7 +113,7 @@ def test_a_change_that_does_not_fit_leaves_the_file_alone(
     path = tmp_path / "certshelf.toml"
     path.write_text(text)
     with pytest.raises(ConfigError):
-        update_setting(path, "shelf.profile", value)
+        update_settings(path, {"shelf.profile": value})
     assert path.read_text() == text
     assert list(tmp_path.iterdir()) == [path]
 

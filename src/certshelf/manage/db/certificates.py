@@ -162,6 +162,7 @@ def _from_row(row: Row[Any], names: tuple[HostName, ...]) -> ManagedCertificate:
         reuse_key=row.reuse_key,
         mode=Mode(row.mode),
         tags=tuple(row.tags),
+        groups=tuple(row.groups),
         auto_renew=row.auto_renew,
         password_credential=row.password_credential,
         preferred_chain=row.preferred_chain,

@@ -102,6 +102,7 @@ certificate = Table(
     _flag("reuse_key", False),
     _text("mode"),
     Column("tags", JSON, nullable=False),
+    Column("groups", JSON, nullable=False),
     _flag("auto_renew", True),
     _text("password_credential"),
     _text("preferred_chain"),

@@ -31,6 +31,7 @@ def upgrade() -> None:
         sa.Column("reuse_key", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("mode", sa.Text(), server_default="", nullable=False),
         sa.Column("tags", sa.JSON(), nullable=False),
+        sa.Column("groups", sa.JSON(), nullable=False),
         sa.Column("auto_renew", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column("password_credential", sa.Text(), server_default="", nullable=False),
         sa.Column("preferred_chain", sa.Text(), server_default="", nullable=False),
