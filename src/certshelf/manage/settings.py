@@ -203,7 +203,6 @@ def update_settings(path: Path, changes: Mapping[str, Value]) -> None:
     text = path.read_text(encoding="utf-8")
     for key, value in changes.items():
         text = _changed(path, text, key, value)
-    parse_settings(text, str(path))
     temp = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
         temp.write_text(text, encoding="utf-8", newline="\n")
@@ -219,6 +218,7 @@ def _changed(path: Path, text: str, key: str, value: Value) -> str:
     section, _, name = key.partition(".")
     before = tomllib.loads(text)
     after = _with_line(text, section, name, f"{name} = {_toml(value)}")
+    parse_settings(after, str(path))
     if tomllib.loads(after) != {**before, section: {**before.get(section, {}), name: value}}:
         raise ConfigError(f"{path}: cannot change {key} by itself", hint="edit the file by hand")
     return after
