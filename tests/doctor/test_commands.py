@@ -224,3 +224,15 @@ def test_iis_status_reads_what_the_check_script_wrote(cli: Cli, tmp_path: Path) 
 
 def test_iis_check_script_is_printed(cli: Cli) -> None:
     assert syntax_errors(cli("iis", "check-script", "WEB1")) == []
+
+
+def test_a_servers_bindings_seed_managed_certificates(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "nginx.conf"
+    site = "server { listen 443 ssl; server_name %s; }"
+    file.write_text(site % "a.example.org b.example.org _" + site % "c.example.org")
+    cli("cert", "add", "--from-bindings", file)
+    hosts = {row["name"]: row["hosts"] for row in cli.json("cert", "ls")}
+    assert hosts["a.example.org"] == ["a.example.org", "b.example.org"]
+    assert hosts["c.example.org"] == ["c.example.org"]
+    cli("cert", "add", "--from-bindings", file, "d.example.org", status=2)
+    cli("cert", "add", status=2)

@@ -187,6 +187,7 @@ def test_starttls_by_port() -> None:
 # --- many at once
 
 
+@pytest.mark.slow
 def test_many_targets_at_once_each_seen_once(tmp_path: Path) -> None:
     names = [HostName.parse(f"h{number}.example.com") for number in range(120)]
     with tls_server(WILDCARD, tmp_path) as port, raw_server(_say_nothing) as dead:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from certshelf.manage.model import ManagedCertificate
+    from certshelf.names import HostName
 
 _KEYS = ["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096"]
 _MODES = ["auto", "shelf-only", "none"]
@@ -24,8 +25,14 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("hosts", nargs=-1, required=True)
+@click.argument("hosts", nargs=-1)
 @click.option("--name", help="A short name for it; default: the first host's.")
+@click.option(
+    "--from-bindings",
+    "bindings",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="One certificate for each site in this server configuration.",
+)
 @click.option("--issuer", help="Who signs.  [default: of the settings, local]")
 @click.option("--key", type=click.Choice(_KEYS), help="Key type.  [default: of the settings]")
 @click.option("--mode", type=click.Choice(_MODES), help="What happens after issuance.")
@@ -35,6 +42,7 @@ def add(
     home: Path | None,
     hosts: tuple[str, ...],
     name: str | None,
+    bindings: Path | None,
     issuer: str | None,
     key: str | None,
     mode: str | None,
@@ -46,19 +54,32 @@ def add(
     from certshelf.manage.model import ManagedCertificate, Mode
     from certshelf.names import HostName
 
-    names = tuple(dict.fromkeys(HostName.parse(host) for host in hosts))
+    wanted = _hosts_of_sites(bindings) if bindings else [tuple(map(HostName.parse, hosts))]
+    if bool(bindings) == bool(hosts) or (bindings and name):
+        raise click.UsageError("give HOSTS, with a --name if wanted, or --from-bindings FILE")
     with open_manager(home) as manager:
         defaults = manager.settings.certificates
-        wish = ManagedCertificate(
-            name=name or names[0].ascii.replace("*", "_"),
-            hosts=names,
-            issuer=issuer or defaults.issuer,
-            key_type=key or defaults.key,
-            mode=Mode(mode or defaults.mode),
-            groups=tuple(dict.fromkeys(groups)),
-        )
-        added = add_certificate(manager, wish)
-    output.ok(f"{added.name} added: certshelf cert request {added.name} issues it")
+        for names in wanted:
+            wish = ManagedCertificate(
+                name=name or names[0].ascii.replace("*", "_"),
+                hosts=tuple(dict.fromkeys(names)),
+                issuer=issuer or defaults.issuer,
+                key_type=key or defaults.key,
+                mode=Mode(mode or defaults.mode),
+                groups=tuple(dict.fromkeys(groups)),
+            )
+            added = add_certificate(manager, wish)
+            output.ok(f"{added.name} added: certshelf cert request {added.name} issues it")
+
+
+def _hosts_of_sites(file: Path) -> list[tuple[HostName, ...]]:
+    from certshelf.errors import ConfigError
+    from certshelf.manage.bindings import hosts_by_site, read_bindings
+
+    found = hosts_by_site(read_bindings(file))
+    if not found:
+        raise ConfigError(f"{file} has no TLS binding with a host name")
+    return list(found.values())
 
 
 @command.command("ls")

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from certshelf.doctor.bindings import apache, caddy, envoy, haproxy, nginx
 from certshelf.doctor.bindings.base import Reading, follow_from, read_text
+from certshelf.doctor.bound import host_of
 from certshelf.errors import ConfigError
 from certshelf.farm import Kind, Member
 from certshelf.iis import applicationhost
+from certshelf.names import HostName
 
 READABLE = (Kind.IIS, Kind.NGINX, Kind.HAPROXY, Kind.CADDY, Kind.APACHE, Kind.ENVOY)
 
@@ -36,6 +38,19 @@ def read_bindings(path: Path, kind: Kind | None = None) -> Reading:
         f"the configuration of {kind.value} cannot be read",
         hint="these can: " + ", ".join(k.value for k in READABLE),
     )
+
+
+def hosts_by_site(reading: Reading) -> dict[str, tuple[HostName, ...]]:
+    """The host names of each site, for one managed certificate a site.
+
+    Left out: bindings for any name, and names that no shelf can hold.
+    """
+    sites: dict[str, dict[HostName, None]] = {}
+    for binding in reading.bindings:
+        host = host_of(binding)
+        if host is not None:
+            sites.setdefault(binding.site or host.ascii, {})[host] = None
+    return {site: tuple(hosts) for site, hosts in sites.items()}
 
 
 def bindings_of(member: Member) -> Reading | None:
