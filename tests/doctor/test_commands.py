@@ -220,6 +220,7 @@ def test_iis_status_reads_what_the_check_script_wrote(cli: Cli, tmp_path: Path) 
         answer.write_text(json.dumps(data), encoding=encoding)
         found = cli.json("iis", "status", "WEB1", "--from", answer, status=1)
         assert [f["id"] for f in found] == ["iis-provider"]
+        assert red(cli.json("doctor", "--iis-answer", answer, status=1)) == ["iis-provider"]
 
 
 def test_iis_check_script_is_printed(cli: Cli) -> None:

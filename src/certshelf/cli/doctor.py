@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from certshelf.cli import output
+from certshelf.cli.iis import read_answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,13 @@ WATCH_SECONDS = 60.0
 @click.option("--only", multiple=True, metavar="ID", help="This check only (may be repeated).")
 @output.as_json
 @click.option("--junit", is_flag=True, help="Print JUnit XML, for a pipeline.")
+@click.option(
+    "--iis-answer",
+    "answers",
+    multiple=True,
+    type=click.File("rb"),
+    help="What `iis check-script` wrote on a server (may be repeated).",
+)
 @click.option("--watch", is_flag=True, help="Look again every minute; print what changed.")
 @click.option("--list", "list_checks", is_flag=True, help="List the checks and end.")
 @click.pass_obj
@@ -29,6 +37,7 @@ def command(
     only: tuple[str, ...],
     as_json: bool,
     junit: bool,
+    answers: tuple[BinaryIO, ...],
     watch: bool,
     list_checks: bool,
 ) -> int:
@@ -41,18 +50,20 @@ def command(
         return _watch(home, only)
     from certshelf.doctor import report
 
-    findings = _examine(home, only)
+    findings = _examine(home, only, [read_answer(file) for file in answers])
     show = report.as_json if as_json else report.junit if junit else report.text
     click.echo(show(findings), nl=False)
     return report.exit_status(findings)
 
 
-def _examine(home: Path | None, only: Sequence[str]) -> tuple[Finding, ...]:
+def _examine(
+    home: Path | None, only: Sequence[str], answers: Sequence[str] = ()
+) -> tuple[Finding, ...]:
     from certshelf.manage.doctor import run_doctor
     from certshelf.manage.manager import open_manager
 
     with open_manager(home) as manager:
-        return run_doctor(manager, only)
+        return run_doctor(manager, only, answers)
 
 
 def _list() -> int:

@@ -166,7 +166,7 @@ def status(
     from certshelf.doctor.report import exit_status
     from certshelf.iis.status import findings, parse
 
-    text = _answer(source) if source else _ask(_remote(server, user, password_file))
+    text = read_answer(source) if source else _ask(_remote(server, user, password_file))
     seen = parse(text)
     found = findings(seen, store=store, reader=reader)
     if as_json:
@@ -271,7 +271,7 @@ def _ask(remote: Remote) -> str:
     return "\n".join(run(remote, check_script(remote.host), {}, lambda stream, line: None))
 
 
-def _answer(source: BinaryIO) -> str:
+def read_answer(source: BinaryIO) -> str:
     """What the check script wrote: Windows PowerShell writes UTF-16 by `>`, else UTF-8."""
     data: bytes = source.read(_MAX_ANSWER + 1)
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"

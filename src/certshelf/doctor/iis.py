@@ -85,7 +85,7 @@ def _no_iis(context: Context) -> str:
 
 
 def _no_answers(context: Context) -> str:
-    return "" if context.iis is not None else "no answer of a check script (iis check-script)"
+    return "" if context.iis is not None else "no answer of a check script (doctor --iis-answer)"
 
 
 CHECKS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 
 from certshelf.doctor import bound, drift, files, readers
 from certshelf.doctor.base import Check, examine
@@ -20,9 +21,11 @@ from certshelf.doctor.explain import Story, explain
 from certshelf.errors import CertshelfError, ConfigError, RecordInvalid, StoreError
 from certshelf.farm import Binding, Member
 from certshelf.finding import Finding
+from certshelf.iis import status
 from certshelf.manage.asking import ask_members
 from certshelf.manage.bindings import bindings_of
 from certshelf.manage.doctor_machine import look_at_machine
+from certshelf.manage.iis import windows_path
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import IssuerKind, ManagedCertificate
 from certshelf.names import HostName
@@ -34,17 +37,23 @@ from certshelf.store.base import Store
 _NEED_FILES = (*files.CHECKS, *readers.CHECKS, *bound.CHECKS, *drift.CHECKS)
 
 
-def run_doctor(manager: Manager, only: Collection[str] = ()) -> tuple[Finding, ...]:
+def run_doctor(
+    manager: Manager, only: Collection[str] = (), iis_answers: Iterable[str] = ()
+) -> tuple[Finding, ...]:
     """Every check (or those named in only) of everything that this home knows.
 
     Reads the shelf and asks the members only when a check that was asked for needs it.
+    iis_answers: what check scripts wrote on IIS servers, as text.
     """
+    store = windows_path(manager.settings.shelf.store)
+    answers = [status.findings(status.parse(text), store=store) for text in iis_answers]
     context = gather(
         manager,
         with_files=_wanted(_NEED_FILES, only),
         with_members=_wanted(drift.CHECKS, only),
     )
-    return examine(context, CHECKS, only)
+    told = tuple(chain.from_iterable(answers)) if answers else None
+    return examine(replace(context, iis=told), CHECKS, only)
 
 
 def explain_host(manager: Manager, host: HostName) -> Story:
@@ -122,19 +131,19 @@ def _bindings(members: Iterable[Member]) -> dict[str, tuple[Binding, ...]]:
 
 
 def _certificate(record: ManagedCertificate) -> CertificateFacts:
-    status = record.status
+    how = record.status
     return CertificateFacts(
         name=record.name,
         hosts=record.hosts,
-        state=status.state.value,
+        state=how.state.value,
         mode=record.mode.value,
         issuer=record.issuer,
         auto_renew=record.auto_renew,
-        not_after=status.not_after,
-        renew_at=status.renew_at,
-        retry_at=status.retry_at,
-        failures=status.failures,
-        last_error=status.last_error,
+        not_after=how.not_after,
+        renew_at=how.renew_at,
+        retry_at=how.retry_at,
+        failures=how.failures,
+        last_error=how.last_error,
     )
 
 
