@@ -354,6 +354,18 @@ def test_a_restarted_ca_that_forgot_its_nonces_is_asked_for_new_ones() -> None:
     world(story)
 
 
+def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        async with ScriptedCa() as proxy:
+            monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+            monkeypatch.setenv("no_proxy", "")
+            async with AcmeClient(ClientSettings("http://127.0.0.1:1/dir")) as client:
+                await client.directory()  # nobody listens on port 1
+                assert proxy.counts["dir"] == 1
+
+    asyncio.run(story())
+
+
 def test_a_refused_validation_names_the_host_and_may_be_tried_later() -> None:
     async def story(w: World) -> None:
         with pytest.raises(ChallengeFailed, match=r"[ab]\.test: unauthorized: scripted") as caught:

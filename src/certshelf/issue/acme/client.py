@@ -264,6 +264,7 @@ class AcmeClient:
                 timeout=aiohttp.ClientTimeout(total=self.settings.timeout_s),
                 headers={"User-Agent": self.settings.user_agent},
                 cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=True,  # HTTPS_PROXY and NO_PROXY, as every other client honours them
             )
         return self._session
 

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from certshelf.errors import ConfigError, IssuerUnreachable, NameInvalid
+from certshelf.errors import BundleRefused, ConfigError, IssuerUnreachable, NameInvalid
 from certshelf.issue.acme import csr, known
 from certshelf.issue.acme.account import Account
 from certshelf.issue.acme.ari import RenewalInfo, cert_id
@@ -207,3 +208,14 @@ def test_a_ca_is_known_by_name_or_by_url() -> None:
     assert known.directory_url("https://ca.test/dir") == "https://ca.test/dir"
     with pytest.raises(ConfigError, match="buypass"):
         known.directory_url("buypass")
+
+
+def test_a_csr_of_somebody_else_is_refused_when_unsigned_or_without_names() -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    bare = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    with pytest.raises(BundleRefused, match="no subject alternative names"):
+        csr.names_of(bare.sign(key, hashes.SHA256()))
+    der = bytearray(csr.build(key, identifiers(["a.test"])))
+    der[-1] ^= 1
+    with pytest.raises(BundleRefused, match="signature"):
+        csr.names_of(x509.load_der_x509_csr(bytes(der)))
