@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,10 +32,8 @@ _SERVICES = {
 }
 _LOOK_AGAIN_SECONDS = 0.1
 _SECRETS_PER_MESSAGE = 100
-_MOST_AT_ONCE = 500
+_STOP_SECONDS = 1.0
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024  # a reconnected Envoy lists every name that it holds
-
-Inbox = asyncio.Queue["sds_pb2.DeltaRequest | frozenset[str] | None"]
 
 
 class SecretServer:
@@ -45,13 +43,15 @@ class SecretServer:
         self._source = source
         self._pems = pems
         self._log = log
-        self._inboxes: set[Inbox] = set()
+        self._streams: set[_Stream] = set()
+        self._eof: object = None
         self._server: Any = None
         self._unsubscribe: Callable[[], None] | None = None
 
     async def listen(self, path: Path, gid: int) -> None:
         """Listen on a Unix socket that this group may use. ConfigError when that cannot be."""
         grpc, handlers = _import_grpc(self._stream)
+        self._eof = grpc.aio.EOF
         peers.private_folder(path.parent, gid)
         peers.clear_socket(path)
         options = [
@@ -79,62 +79,37 @@ class SecretServer:
         """End the streams; Envoy keeps serving what it holds."""
         if self._unsubscribe is not None:
             self._unsubscribe()
+        for stream in self._streams:
+            stream.end.set()
         if self._server is not None:
-            await self._server.stop(grace=None)
+            await self._server.stop(grace=_STOP_SECONDS)
 
     def _changed(self, names: frozenset[str]) -> None:
-        for inbox in self._inboxes:
-            inbox.put_nowait(names)
+        for stream in self._streams:
+            stream.changes.put_nowait(names)
 
-    async def _stream(
-        self, requests: AsyncIterator[sds_pb2.DeltaRequest], _context: object
-    ) -> AsyncIterator[sds_pb2.DeltaResponse]:
-        subscriber = Subscriber(self._source, self._pems)
-        inbox: Inbox = asyncio.Queue()
-        pump = asyncio.create_task(_pump(requests, inbox))
-        self._inboxes.add(inbox)
-        nonce = 0
+    async def _stream(self, _requests: object, context: Any) -> None:
+        """One Envoy: answer what it asks, and beside that push what changes."""
+        stream = _Stream(Subscriber(self._source, self._pems), context, self._messages)
+        self._streams.add(stream)
+        pushes = asyncio.create_task(stream.push_forever())
+        reading = asyncio.create_task(self._read_forever(stream, context))
+        ending = asyncio.create_task(stream.end.wait())
         try:
-            while True:
-                for message in self._messages(await self._next(inbox, subscriber)):
-                    nonce += 1
-                    message.nonce = message.system_version = str(nonce)
-                    yield message
-        except asyncio.QueueEmpty:
-            return  # Envoy ended the stream
+            await asyncio.wait((reading, ending), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._inboxes.discard(inbox)
-            pump.cancel()
+            self._streams.discard(stream)
+            for task in (pushes, reading, ending):
+                task.cancel()
 
-    async def _next(self, inbox: Inbox, subscriber: Subscriber) -> Answer:
-        """Wait for what is next, and answer all that waits at once: Envoy confirms each message.
-
-        QueueEmpty at the end of the stream.
-        """
-        try:
-            async with asyncio.timeout(_LOOK_AGAIN_SECONDS if subscriber.pending else None):
-                items = [await inbox.get()]
-        except TimeoutError:
-            return subscriber.again()
-        while len(items) < _MOST_AT_ONCE and not inbox.empty():
-            items.append(inbox.get_nowait())
-        answer = Answer()
-        for item in items:
-            if item is None:
-                raise asyncio.QueueEmpty
-            answer.add(self._answer(item, subscriber))
-        return answer
-
-    def _answer(
-        self, item: sds_pb2.DeltaRequest | frozenset[str], subscriber: Subscriber
-    ) -> Answer:
-        if isinstance(item, frozenset):
-            return subscriber.changed(item)
-        if item.type_url and item.type_url != SECRET_TYPE:
-            return Answer()
-        if item.error.message:
-            self._log.event("envoy-refused", reason=item.error.message[:500])
-        return subscriber.ask(item.subscribe, item.unsubscribe, item.initial_versions)
+    async def _read_forever(self, stream: _Stream, context: Any) -> None:
+        while (request := await context.read()) is not self._eof:
+            if request.type_url and request.type_url != SECRET_TYPE:
+                continue
+            if request.error.message:
+                self._log.event("envoy-refused", reason=request.error.message[:500])
+            if request.subscribe or request.unsubscribe:
+                await stream.ask(request)
 
     def _messages(self, answer: Answer) -> list[sds_pb2.DeltaResponse]:
         from certshelf.serve import sds_pb2
@@ -158,12 +133,52 @@ class SecretServer:
         return messages
 
 
-async def _pump(requests: AsyncIterator[sds_pb2.DeltaRequest], inbox: Inbox) -> None:
-    try:
-        async for request in requests:
-            inbox.put_nowait(request)
-    finally:
-        inbox.put_nowait(None)
+class _Stream:
+    """What one stream sends, one message at a time: answers and pushes share it."""
+
+    def __init__(
+        self,
+        subscriber: Subscriber,
+        context: Any,
+        messages: Callable[[Answer], list[sds_pb2.DeltaResponse]],
+    ) -> None:
+        self.end = asyncio.Event()
+        self.changes: asyncio.Queue[frozenset[str] | None] = asyncio.Queue()
+        self._subscriber = subscriber
+        self._context = context
+        self._messages = messages
+        self._lock = asyncio.Lock()
+        self._nonce = 0
+
+    async def ask(self, request: sds_pb2.DeltaRequest) -> None:
+        """Answer a request."""
+        held = request.initial_versions
+        await self._send(self._subscriber.ask(request.subscribe, request.unsubscribe, held))
+        if self._subscriber.pending:
+            self.changes.put_nowait(None)  # wakes push_forever(), which looks again
+
+    async def push_forever(self) -> None:
+        """Push every change, and look again at what is pending."""
+        while True:
+            names: frozenset[str] | None = None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(
+                    _LOOK_AGAIN_SECONDS if self._subscriber.pending else None
+                ):
+                    names = await self.changes.get()
+            if names is not None:
+                await self._send(self._subscriber.changed(names))
+            elif self._subscriber.pending:
+                await self._send(self._subscriber.again())
+
+    async def _send(self, answer: Answer) -> None:
+        if not answer:
+            return
+        async with self._lock:
+            for message in self._messages(answer):
+                self._nonce += 1
+                message.nonce = message.system_version = str(self._nonce)
+                await self._context.write(message)
 
 
 def _import_grpc(stream: Callable[..., object]) -> tuple[Any, tuple[Any, ...]]:

@@ -28,15 +28,6 @@ class Answer:
     secrets: list[tuple[str, Found, Pem]] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
 
-    def add(self, later: Answer) -> None:
-        """Say this too; of two words about one name the later one holds."""
-        news = {name for name, _, _ in later.secrets}.union(later.removed)
-        if news:
-            self.secrets = [secret for secret in self.secrets if secret[0] not in news]
-            self.removed = [name for name in self.removed if name not in news]
-        self.secrets += later.secrets
-        self.removed += later.removed
-
     def __bool__(self) -> bool:
         return bool(self.secrets or self.removed)
 
