@@ -52,25 +52,28 @@ def set_(
 def list_credentials(home: Path | None, as_json: bool) -> None:
     """List the credentials, never their secrets."""
     from certshelf.clock import iso
+    from certshelf.manage.db.rotation import lost_secrets
     from certshelf.manage.manager import open_manager
 
-    with open_manager(home) as manager, manager.database.read() as records:
-        found = records.credentials.all()
+    with open_manager(home) as manager:
+        with manager.database.read() as records:
+            found = records.credentials.all()
+        lost = {one.row for one in lost_secrets(manager.database) if one.table == "credential"}
     rows = [
         {
             "name": c.name,
             "kind": c.kind.value,
             "username": c.username or None,
             "changed_at": iso(c.changed_at) if c.changed_at else None,
+            "state": "key lost" if c.name in lost else "ok",
         }
         for c in found
     ]
     if as_json:
         output.print_json(rows)
     else:
-        output.print_table(
-            ("NAME", "KIND", "USERNAME", "CHANGED"), [tuple(r.values()) for r in rows]
-        )
+        headers = ("NAME", "KIND", "USERNAME", "CHANGED", "STATE")
+        output.print_table(headers, [tuple(row.values()) for row in rows])
 
 
 @command.command()
@@ -104,3 +107,16 @@ def remove(home: Path | None, name: str) -> None:
     with open_manager(home) as manager:
         remove_credential(manager.database, name, SYSTEM)
     output.ok(f"credential {name} removed")
+
+
+@command.command("rotate-keys")
+@click.pass_obj
+def rotate_keys(home: Path | None) -> None:
+    """Seal every secret anew under a new master key, and drop the old one."""
+    from certshelf.clock import SYSTEM
+    from certshelf.manage.credentials import rotate_master_key
+    from certshelf.manage.manager import open_manager
+
+    with open_manager(home) as manager, output.progress("sealing") as advance:
+        count = rotate_master_key(manager.database, SYSTEM, progress=lambda place: advance())
+    output.ok(f"{count} secrets sealed under a new key")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,26 @@ def remove_credential(database: Database, name: str, clock: Clock, *, actor: str
     with database.write() as records:
         records.credentials.remove(name)
         records.events.append(clock.now(), "credential.removed", name, actor=actor)
+
+
+def rotate_master_key(
+    database: Database,
+    clock: Clock,
+    *,
+    progress: Callable[[str], None] = lambda place: None,
+    actor: str = "",
+) -> int:
+    """Seal every secret anew under a new key and drop the old one; how many were sealed.
+
+    Safe to kill and run again: see db.rotation. progress: called with each place.
+    """
+    from certshelf.manage.db.rotation import rotate_keys
+
+    count = rotate_keys(database, progress=progress)
+    with database.write() as records:
+        data = {"secrets": count, "key": database.ring.current}
+        records.events.append(clock.now(), "keys.rotated", database.ring.current, data, actor=actor)
+    return count
 
 
 @dataclass(frozen=True, slots=True)

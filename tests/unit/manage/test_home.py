@@ -8,7 +8,14 @@ import pytest
 from tests.support.clock import FakeClock
 
 from certshelf.errors import ConfigError, CredentialError
-from certshelf.manage.credentials import find_credential, read_credential, set_credential
+from certshelf.manage.credentials import (
+    find_credential,
+    read_credential,
+    read_login,
+    read_secret,
+    rotate_master_key,
+    set_credential,
+)
 from certshelf.manage.db.rotation import lost_secrets
 from certshelf.manage.home import Home, find_home
 from certshelf.manage.model import Credential, CredentialKind
@@ -161,3 +168,28 @@ def test_without_its_key_file_the_manager_starts_and_says_which_secrets_are_gone
         assert [one.name for one in records.credentials.all()] == ["new", "share"]
         with pytest.raises(CredentialError, match="is not in"):
             records.credentials.secret("share")
+
+
+def test_a_login_is_read_for_a_store(tmp_path: Path) -> None:
+    home = _home(tmp_path)
+    create_home(home)
+    _set(home, "share", "hunter2")
+    login = read_login(home, Settings(), "share", "http://s3.test")
+    assert (login.username, login.password, login.endpoint) == (
+        "me", Secret("hunter2"), "http://s3.test",
+    )  # fmt: skip
+    assert read_secret(home, Settings(), "share") == Secret("hunter2")
+
+
+def test_the_master_key_is_rotated_and_the_log_says_so(tmp_path: Path) -> None:
+    home = _home(tmp_path)
+    create_home(home)
+    _set(home, "share", "hunter2")
+    with open_home(home, Settings()) as database:
+        old, places = database.ring.current, list[str]()
+        assert rotate_master_key(database, FakeClock(), progress=places.append) == 1
+        assert places == ["credential/share/sealed"]
+        assert database.ring.current != old
+        with database.read() as records:
+            assert records.events.latest(1)[0].kind == "keys.rotated"
+    assert read_secret(home, Settings(), "share") == Secret("hunter2")
