@@ -68,12 +68,12 @@ def test_f6_a_writer_frozen_before_its_rename_never_overwrites_later(samba: Samb
     folder = samba.new_folder()
     store = samba.store(folder)
     version = store.put(KEY, body(1), ANY)
-    frozen = writer(samba, folder, "freeze", deadline_seconds=1.0, version=version)
+    frozen = writer(samba, folder, "freeze", deadline_seconds=4.0, version=version)
     try:
         with pytest.raises(StoreBusy, match="lock"):  # it still holds the lock
-            samba.store(folder, deadline_seconds=0.8).put(KEY, body(2), version)
+            samba.store(folder, deadline_seconds=2.5).put(KEY, body(2), version)
         newest = store.put(KEY, body(3), ANY)
-        time.sleep(0.5)  # its deadline is over
+        time.sleep(2.5)  # its deadline is over
     finally:
         frozen.send_signal(signal.SIGCONT)
     said, _ = frozen.communicate(timeout=30)

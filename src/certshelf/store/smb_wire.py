@@ -270,10 +270,6 @@ class Wire:
         """Open a file so that nobody else can: a lock that dies with its holder."""
         return self._handle(path, READ_DATA | WRITE_DATA, SHARE_NONE, OPEN_IF, PLAIN)
 
-    def hold_for_reading(self, path: str) -> Handle:
-        """Open a file as a polite reader does."""
-        return self._handle(path, READ_DATA, SHARE_ALL, OPEN, PLAIN | NO_FOLLOW)
-
     def open_folder(self, path: str) -> Handle:
         """Open a folder for scan() or changes()."""
         return self._handle(path, LIST | READ_ATTRIBUTES, SHARE_ALL, OPEN, FOLDER | NO_FOLLOW)
