@@ -63,6 +63,7 @@ def context(tables: Tables) -> Context:
         now=tables["now"],
         members=members,
         bindings=bindings,
+        unread=tables["unread"],
         shelf=ShelfFacts(**tables["shelf"]),
         share=_share(tables["share"]),
         files=files,

@@ -237,3 +237,28 @@ def test_a_servers_bindings_seed_managed_certificates(cli: Cli, tmp_path: Path) 
     assert hosts["c.example.org"] == ["c.example.org"]
     cli("cert", "add", "--from-bindings", file, "d.example.org", status=2)
     cli("cert", "add", status=2)
+
+
+def test_a_member_is_compared_with_the_shelf_of_its_group(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "edge").mkdir()
+    cli("group", "add", "edge", "--store", tmp_path / "edge")
+    cli("cert", "add", "www.example.com", "--name", "at-edge", "--group", "edge")
+    cli("cert", "request", "at-edge")
+    with tls_server(published(cli), tmp_path) as port:
+        cli("member", "add", "main", f"127.0.0.1:{port}", "--kind", "python")
+        cli("member", "add", "edge1", f"127.0.0.1:{port}", "--kind", "other", "--group", "edge")
+        found = cli.json("doctor", "--only", "served", status=0)
+        story = cli.json("explain", "www.example.com")
+    by_subject = {f["subject"]: f["id"] for f in found}
+    assert by_subject["main www.example.com"] == "served-current"
+    assert by_subject["edge1 www.example.com (group edge)"] == "served-pending"
+    verdicts = {m["member"]: m["verdict"] for m in story["members"]}
+    assert verdicts == {"main": "current", "edge1": "pending"}
+
+
+def test_a_bindings_file_that_is_gone_is_red(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "nginx.conf"
+    file.write_text("http { server { listen 443 ssl; server_name www.example.com; } }")
+    cli("member", "add", "web1", "--kind", "nginx", "--bindings", file)
+    file.unlink()
+    assert red(cli.json("doctor", status=1)) == ["bindings-unreadable"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from certshelf.doctor.context import Context
 from certshelf.errors import ConfigError
@@ -43,6 +43,16 @@ def examine(
     A check that finds nothing gives one OK finding, one that cannot be asked one INFO finding.
     Raises ConfigError for an id that nobody has.
     """
+    return examine_all([("", context)], checks, only)
+
+
+def examine_all(
+    contexts: Sequence[tuple[str, Context]], checks: Sequence[Check], only: Collection[str] = ()
+) -> tuple[Finding, ...]:
+    """The same over several contexts, one for each group of servers; the main one has no name.
+
+    The findings of a group say so in their subject. One "all is well" stands for all contexts.
+    """
     known = {id for check in checks for id in check.finding_ids}
     unknown = sorted(set(only) - known)
     if unknown:
@@ -52,8 +62,20 @@ def examine(
     findings: list[Finding] = []
     for check in checks:
         if not only or any(id in only for id in check.finding_ids):
-            findings += _ask(check, context, only)
+            answers = [
+                _of_group(finding, group)
+                for group, context in contexts
+                for finding in _ask(check, context, only)
+            ]
+            about = [finding for finding in answers if finding.subject]
+            findings += about or sorted(answers, key=lambda f: f.severity is not Severity.OK)[:1]
     return tuple(findings)
+
+
+def _of_group(finding: Finding, group: str) -> Finding:
+    if not group or not finding.subject:
+        return finding
+    return replace(finding, subject=f"{finding.subject} (group {group})")
 
 
 def _ask(check: Check, context: Context, only: Collection[str]) -> list[Finding]:

@@ -29,6 +29,21 @@ def host_of(binding: Binding) -> HostName | None:
         return None
 
 
+def _unread(context: Context) -> Iterator[Finding]:
+    for name, reason in context.unread.items():
+        yield error(
+            "bindings-unreadable",
+            name,
+            f"what {name} listens for cannot be read: {reason}",
+            "its names are not compared with the files of the shelf",
+            "correct the file or its path: certshelf member rm, then member add --bindings",
+        )
+
+
+def _no_bindings_files(context: Context) -> str:
+    return "" if context.unread else no_bindings(context)
+
+
 def _without_file(context: Context) -> Iterator[Finding]:
     present = context.hosts_with_files()
     for member, binding in context.member_bindings():
@@ -88,6 +103,12 @@ def _missing(context: Context) -> str:
 
 
 CHECKS = (
+    Check(
+        "bindings-unreadable",
+        "every bindings file can be read",
+        _unread,
+        _no_bindings_files,
+    ),
     Check(
         "binding-without-file",
         "every name that a server listens for has a file",

@@ -144,11 +144,15 @@ class ManagerFacts:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Everything at one moment. bindings: by member name; a member without is not read."""
+    """Everything at one moment. bindings: by member name; a member without is not read.
+
+    unread: why the bindings file of a member could not be read, by its name.
+    """
 
     now: datetime
     members: tuple[Member, ...] = ()
     bindings: Mapping[str, tuple[Binding, ...]] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)
     shelf: ShelfFacts | None = None
     share: tuple[Finding, ...] | None = None
     files: tuple[FileFacts, ...] | None = None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 
 from certshelf.doctor import bound, drift, files, readers
-from certshelf.doctor.base import Check, examine
+from certshelf.doctor.base import Check, examine_all
 from certshelf.doctor.checks import CHECKS
 from certshelf.doctor.context import (
     CertificateFacts,
@@ -25,13 +25,16 @@ from certshelf.iis import status
 from certshelf.manage.asking import ask_members
 from certshelf.manage.bindings import bindings_of
 from certshelf.manage.doctor_machine import look_at_machine
+from certshelf.manage.groups import all_groups
 from certshelf.manage.iis import windows_path
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import IssuerKind, ManagedCertificate
+from certshelf.manage.publishing import open_group_shelf
 from certshelf.names import HostName
 from certshelf.shelf.access import check as check_share
 from certshelf.shelf.access import on_share
 from certshelf.shelf.inventory import among, pfx_entries
+from certshelf.shelf.shelf import Shelf
 from certshelf.store.base import Store
 
 _NEED_FILES = (*files.CHECKS, *readers.CHECKS, *bound.CHECKS, *drift.CHECKS)
@@ -47,35 +50,79 @@ def run_doctor(
     """
     store = windows_path(manager.settings.shelf.store)
     answers = [status.findings(status.parse(text), store=store) for text in iis_answers]
-    context = gather(
+    main, *groups = gather(
         manager,
         with_files=_wanted(_NEED_FILES, only),
         with_members=_wanted(drift.CHECKS, only),
     )
     told = tuple(chain.from_iterable(answers)) if answers else None
-    return examine(replace(context, iis=told), CHECKS, only)
+    return examine_all([(main[0], replace(main[1], iis=told)), *groups], CHECKS, only)
 
 
 def explain_host(manager: Manager, host: HostName) -> Story:
-    """The whole story of one name: looks at its files only, and asks every member for it."""
-    context = _records(manager)
-    shelf = manager.shelf
-    found = []
+    """The whole story of one name: looks at its files only, and asks every member for it.
+
+    The file is the main shelf's, or that of the first group that has one; each member is compared
+    with the shelf of its own group.
+    """
+    stories = []
+    for group, context in _by_group(manager):
+        shelf = open_group_shelf(manager, group) if group else manager.shelf
+        seen = replace(context, files=tuple(_files_of(shelf, host)))
+        stories.append(explain(host, replace(seen, served=ask_members(seen, [host]))))
+    first = next((story for story in stories if story.file), stories[0])
+    return replace(
+        first,
+        bindings=tuple(chain.from_iterable(story.bindings for story in stories)),
+        served=tuple(chain.from_iterable(story.served for story in stories)),
+    )
+
+
+def gather(
+    manager: Manager, *, with_files: bool = True, with_members: bool = True
+) -> list[tuple[str, Context]]:
+    """The contexts at this moment: the main one, then one for each group of servers.
+
+    What cannot be read is a fact in them, not an error.
+    """
+    contexts = []
+    for group, context in _by_group(manager):
+        if not group:
+            context = replace(context, manager=look_at_machine(manager))
+        context = _look_at_shelf(manager, group, context, with_files)
+        if with_members and context.files is not None and any(m.host for m in context.members):
+            context = replace(context, served=ask_members(context))
+        contexts.append((group, context))
+    return contexts
+
+
+def _by_group(manager: Manager) -> list[tuple[str, Context]]:
+    """The records, cut by the groups that have a shelf; only the main one has certificates.
+
+    A member of a group that nobody made reads the main shelf.
+    """
+    whole = _records(manager)
+    with manager.database.read() as records:
+        groups = [group.name for group in all_groups(records)]
+    main = tuple(m for m in whole.members if m.group not in groups)
+    contexts = [("", replace(whole, members=main, unread=_among(whole.unread, main)))]
+    for group in groups:
+        own = tuple(m for m in whole.members if m.group == group)
+        unread = _among(whole.unread, own)
+        context = Context(whole.now, own, whole.bindings, unread=unread)
+        contexts.append((group, context))
+    return contexts
+
+
+def _among(unread: Mapping[str, str], members: Iterable[Member]) -> dict[str, str]:
+    return {m.name: unread[m.name] for m in members if m.name in unread}
+
+
+def _files_of(shelf: Shelf, host: HostName) -> Iterator[FileFacts]:
     for candidate in host.candidates():
         for name in candidate.file_names():
             if (file := shelf.look_at(name)) is not None:
-                found.append(FileFacts.of(file, _written_at(manager, name)))
-    context = replace(context, files=tuple(found))
-    return explain(host, replace(context, served=ask_members(context, [host])))
-
-
-def gather(manager: Manager, *, with_files: bool = True, with_members: bool = True) -> Context:
-    """The context of a home at this moment; what cannot be read is a fact, not an error."""
-    context = replace(_records(manager), manager=look_at_machine(manager))
-    context = _look_at_shelf(manager, context, with_files)
-    if with_members and context.files is not None and any(m.host for m in context.members):
-        context = replace(context, served=ask_members(context))
-    return context
+                yield FileFacts.of(file, _written_at(shelf, name))
 
 
 def _look_at_share(store: Store) -> tuple[Finding, ...]:
@@ -89,10 +136,10 @@ def _wanted(checks: Iterable[Check], only: Collection[str]) -> bool:
     return not only or any(id in only for check in checks for id in check.finding_ids)
 
 
-def _written_at(manager: Manager, file: str) -> datetime | None:
+def _written_at(shelf: Shelf, file: str) -> datetime | None:
     """When a file was written, by its record: a look by name, not a listing."""
     try:
-        seen = manager.shelf.manifest.read(file)
+        seen = shelf.manifest.read(file)
     except RecordInvalid:
         return None
     return seen[0].written_at if seen else None
@@ -108,26 +155,31 @@ def _records(manager: Manager) -> Context:
             account = records.accounts.find(issuer.name)
             is_acme = issuer.kind is IssuerKind.ACME
             issuers.append(IssuerFacts(issuer.name, is_acme, account.status if account else ""))
+    bindings, unread = _bindings(members)
     return Context(
         now=manager.clock.now(),
         members=members,
-        bindings=_bindings(members),
+        bindings=bindings,
+        unread=unread,
         certificates=certificates,
         issuers=tuple(issuers),
     )
 
 
-def _bindings(members: Iterable[Member]) -> dict[str, tuple[Binding, ...]]:
-    """By member; one whose file cannot be read has none: `member ls` shows why."""
-    found = {}
+def _bindings(
+    members: Iterable[Member],
+) -> tuple[dict[str, tuple[Binding, ...]], dict[str, str]]:
+    """By member: what it listens for, and why its file could not be read."""
+    found, unread = {}, {}
     for member in members:
         try:
             reading = bindings_of(member)
-        except ConfigError:
+        except ConfigError as error:
+            unread[member.name] = str(error)
             continue
         if reading is not None:
             found[member.name] = reading.bindings
-    return found
+    return found, unread
 
 
 def _certificate(record: ManagedCertificate) -> CertificateFacts:
@@ -147,12 +199,13 @@ def _certificate(record: ManagedCertificate) -> CertificateFacts:
     )
 
 
-def _look_at_shelf(manager: Manager, context: Context, with_files: bool) -> Context:
-    url = manager.settings.shelf.store
+def _look_at_shelf(manager: Manager, group: str, context: Context, with_files: bool) -> Context:
+    url = f"the shelf of group {group}" if group else manager.settings.shelf.store
     if not url:
         return context
     try:
-        shelf = manager.shelf
+        shelf = open_group_shelf(manager, group) if group else manager.shelf
+        url = shelf.store.url
         share = _look_at_share(shelf.store) if url.startswith("smb:") else None
         context = replace(context, share=share)
         written = {entry.key: entry.modified for entry in pfx_entries(shelf.store)}
