@@ -210,6 +210,13 @@ def test_a_ca_without_ari_has_no_window_and_is_told_no_predecessor() -> None:
     world(story, has_ari=False)
 
 
+def test_a_certificate_that_the_ca_does_not_know_has_no_window() -> None:
+    async def story(w: World) -> None:
+        assert await ari.fetch(w.client, "AAAA.BBBB") is None
+
+    world(story)
+
+
 def test_a_predecessor_that_is_replaced_already_is_left_out() -> None:
     async def story(w: World) -> None:
         leaf = (await w.issue())[0]
@@ -281,6 +288,7 @@ def test_an_order_that_is_made_too_slowly_is_left_for_a_later_run() -> None:
 
 WHERE = ["new-order", "authz", "chall", "order", "finalize", "cert"]
 KINDS: list[dict[str, object]] = [
+    {"status": 302},
     {"status": 500},
     {"status": 503, "retry_after": "30"},
     {"status": 429, "retry_after": "30"},

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 
-from certshelf.errors import IssuerUnreachable
+from certshelf.errors import AcmeProblem, IssuerUnreachable
 from certshelf.issue.acme import fields, jws
 from certshelf.issue.acme.client import AcmeClient
 from certshelf.issue.acme.problem import printable
@@ -55,7 +55,9 @@ def cert_id(leaf: x509.Certificate) -> str:
 
 
 async def fetch(client: AcmeClient, cert: str) -> RenewalInfo | None:
-    """Ask for a certificate's window by its cert_id; None when the CA has no ARI.
+    """Ask for a certificate's window by its cert_id.
+
+    None when the CA has no ARI or does not know the certificate.
 
     Not to be asked for expired certificates (RFC 9773 section 4.3). Raises IssuerUnreachable for
     a window that ends before it starts, which the RFC calls no answer at all.
@@ -63,7 +65,12 @@ async def fetch(client: AcmeClient, cert: str) -> RenewalInfo | None:
     base = (await client.directory()).renewal_info
     if not base or not cert:
         return None
-    response = await client.get(f"{base.rstrip('/')}/{cert}")
+    try:
+        response = await client.get(f"{base.rstrip('/')}/{cert}")
+    except AcmeProblem as problem:
+        if problem.status == 404:
+            return None
+        raise
     document = response.json()
     window = document.get("suggestedWindow")
     window = window if isinstance(window, dict) else {}

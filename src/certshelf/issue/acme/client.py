@@ -202,7 +202,7 @@ class AcmeClient:
                 checked_url(url),
                 data=data,
                 headers=headers,
-                allow_redirects=method == "GET",
+                allow_redirects=False,  # else one hop over http could name us another CA
             ) as answer:
                 body = await _read(answer, MAX_BODY_BYTES)
         self.requests_sent += 1
@@ -232,12 +232,15 @@ class AcmeClient:
             await self.sleep((taken - now).total_seconds())
 
     def _refuse(self, response: Response) -> None:
-        """Raise what an answer of 400 and above means; a redirect of a POST is nonsense."""
+        """Raise what an answer of 300 and above means."""
         if response.status >= 400:
             now = self.clock.now()
             raise from_response(response.status, response.document(), response.retry_at, now)
         if response.status >= 300:
-            raise self.unreachable(f"the CA redirects {response.url}, which ACME does not allow")
+            raise self.unreachable(
+                f"{response.url} redirects to {printable(response.location) or 'nowhere'}",
+                "an ACME server does not redirect: give the directory's own URL",
+            )
 
     @contextlib.contextmanager
     def _named_errors(self, url: str) -> Iterator[None]:

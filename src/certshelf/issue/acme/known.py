@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from certshelf.errors import ConfigError
+from certshelf.errors import ConfigError, IssuerUnreachable
+from certshelf.issue.acme.directory import checked_url
 from certshelf.issue.acme.limits import Rate
+from certshelf.issue.acme.problem import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,17 @@ KNOWN: Mapping[str, KnownCa] = MappingProxyType(
 def directory_url(name_or_url: str) -> str:
     """The directory of a CA named here, or the URL itself.
 
-    Raises ConfigError for a name that is not known.
+    Raises ConfigError for a name that is not known, and for a URL that is not https (http is
+    good for this machine itself only).
     """
     if "://" in name_or_url:
-        return name_or_url
+        try:
+            return checked_url(name_or_url)
+        except IssuerUnreachable as error:
+            raise ConfigError(
+                f"no https URL of an ACME directory: {printable(name_or_url)!r}",
+                hint="ACME is spoken over https only",
+            ) from error
     if ca := KNOWN.get(name_or_url.lower()):
         return ca.directory_url
     hint = "Buypass has ended its service; " if name_or_url.lower() == "buypass" else ""

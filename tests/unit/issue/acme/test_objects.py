@@ -208,6 +208,8 @@ def test_a_ca_is_known_by_name_or_by_url() -> None:
     assert known.directory_url("https://ca.test/dir") == "https://ca.test/dir"
     with pytest.raises(ConfigError, match="buypass"):
         known.directory_url("buypass")
+    with pytest.raises(ConfigError, match="no https URL"):
+        known.directory_url("http://ca.test/dir")
 
 
 def test_a_csr_of_somebody_else_is_refused_when_unsigned_or_without_names() -> None:
