@@ -32,10 +32,10 @@ lint: .venv/dev.stamp         ## format, style, types, import contracts
 	@$(BIN)/lint-imports --no-cache > .venv/lint-imports.log 2>&1 || { cat .venv/lint-imports.log; exit 1; }
 
 quick: .venv/dev.stamp        ## the tests that start no servers
-	@$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow" $(ARGS) </dev/null
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m "not slow" $(ARGS) </dev/null
 
 test: packages lint           ## everything, on real servers: what CI runs
-	@$(BIN)/python -m pytest -q -n $(WORKERS) $(ARGS) </dev/null
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup $(ARGS) </dev/null
 
 packages:   ## the servers that the tests start (apt, when root)
 	@tools/apt-packages.sh

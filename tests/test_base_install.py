@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
@@ -30,24 +32,34 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs of an environment that holds the base install and nothing else."""
-    uv = next(
-        (p for p in (str(ROOT / ".tools/bin/uv"), shutil.which("uv")) if p and Path(p).exists()),
-        None,
-    )
-    if uv is None:
-        pytest.skip("uv is not here to make an environment with")
-    folder = tmp_path_factory.mktemp("base install")
-    run([uv, "venv", "--quiet", "--python", sys.executable, str(folder / "env")])
-    python = next((folder / "env").glob("[bS]*/python*"))
-    constraints = str(ROOT / "constraints.txt")
-    run([uv, "pip", "install", "--quiet", "--python", str(python), "-c", constraints, str(wheel)])
-    return python.parent
+    folder = tmp_path_factory.mktemp("base install") / "env"
+    venv.create(folder, symlinks=os.name == "posix")
+    python = next(folder.glob("[bS]*/python*"))
+    options = ["--quiet", "-c", str(ROOT / "constraints.txt"), str(wheel)]
+    outputs = []
+    for installer in installers(str(python)):
+        done = ended(installer + options)
+        if done.returncode == 0:
+            return python.parent
+        outputs.append(done.stderr)
+    if not outputs:
+        pytest.skip("there is neither uv nor pip to install with: run `make setup`")
+    pytest.fail("\n".join(outputs))
 
 
-def run(
-    command: list[str], cwd: Path | None = None, status: int = 0
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
+def installers(python: str) -> list[list[str]]:
+    """The commands that install into the environment of `python`, as tools/setup.sh tries them."""
+    uv, pip = ROOT / ".tools/bin/uv", ROOT / ".tools/bin/python"
+    found = []
+    if uv.exists():
+        found.append([str(uv), "pip", "install", "--system-certs", "--python", python])
+    if pip.exists():
+        found.append([str(pip), "-m", "pip", "--python", python, "install"])
+    return found
+
+
+def ended(command: list[str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         command,
         cwd=cwd,
         capture_output=True,
@@ -56,6 +68,12 @@ def run(
         timeout=240,
         stdin=subprocess.DEVNULL,
     )
+
+
+def run(
+    command: list[str], cwd: Path | None = None, status: int = 0
+) -> subprocess.CompletedProcess[str]:
+    done = ended(command, cwd)
     assert done.returncode == status, done.stdout + done.stderr
     return done
 

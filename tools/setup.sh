@@ -52,7 +52,12 @@ apt_install() {
 }
 
 make_tools() {
-    local python
+    local python made_from
+    made_from=$(echo "$PWD" | cat - tools/setup.sh | cksum)
+    if test "$(cat .tools/stamp 2>/dev/null)" = "$made_from" && .tools/bin/python -c '' 2>/dev/null; then
+        touch .tools/stamp
+        return
+    fi
     python=$(find_python)
     need_venv "$python"
     say "using $("$python" -V) ($python)"
@@ -61,7 +66,7 @@ make_tools() {
     local pip=(.tools/bin/python -m pip install --quiet)
     "${pip[@]}" -c constraints.txt pip uv </dev/null || "${pip[@]}" uv </dev/null ||
         say "uv cannot be had; pip will do"
-    touch .tools/stamp
+    echo "$made_from" >.tools/stamp
 }
 
 # An environment whose interpreter is gone (an upgrade, a moved tree) is made anew.

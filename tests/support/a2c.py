@@ -1,19 +1,18 @@
 """acme2certifier as a second real CA for tests: it has ARI and profiles, which Pebble 2.4 lacks.
 
-It is GPL-3.0 and no dependency of anything here: it runs as a server of its own from an
-environment of its own, whose Python the variable CERTSHELF_A2C_PYTHON names
-(`uv venv a2c && uv pip install --python a2c/bin/python acme2certifier gunicorn`). Its challenge
-checks are off: Pebble does those.
+It is GPL-3.0 and nothing here imports it: it runs as a server of its own. Its challenge checks are
+off: Pebble does those.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -42,15 +41,15 @@ class A2c:
 @contextlib.contextmanager
 def a2c(folder: Path) -> Iterator[A2c]:
     """A running acme2certifier with its openssl handler, on a free loopback port."""
-    python = os.environ.get("CERTSHELF_A2C_PYTHON", "")
-    if not python:
-        pytest.skip("CERTSHELF_A2C_PYTHON names no Python with acme2certifier and gunicorn")
+    gunicorn = Path(sys.executable).parent / "gunicorn"
+    if find_spec("acme2certifier") is None or not gunicorn.exists():
+        pytest.skip("acme2certifier and gunicorn are not installed")
     folder.mkdir(parents=True, exist_ok=True)
     ca_file, certificate, key = loopback_server(folder)
     _issuing_ca(folder)
     (folder / "acme_srv.cfg").write_text(_config(folder))
     port = free_port()
-    argv = [str(Path(python).parent / "gunicorn"), "-b", f"127.0.0.1:{port}", "-w", "2"]
+    argv = [str(gunicorn), "-b", f"127.0.0.1:{port}", "-w", "2"]
     argv += ["--certfile", str(certificate), "--keyfile", str(key)]
     process = Process(
         [*argv, "acme2certifier.share.acme2certifier_wsgi:application"],
