@@ -230,12 +230,17 @@ foreach ($item in $Convert) {
         CertificateStoreName = "$($found.certificateStoreName)"
     }
 }
-if ($saved.Count -gt 0 -and $PSCmdlet.ShouldProcess($folder, "save $($saved.Count) bindings")) {
-    New-Item -Path $folder -ItemType Directory -Force | Out-Null
-    Backup-WebConfiguration -Name "certshelf-$stamp" | Out-Null
-    $file = Join-Path -Path $folder -ChildPath "bindings-$stamp.json"
-    ConvertTo-Json -InputObject @($saved) | Set-Content -Path $file -Encoding UTF8
-    Write-Output "Saved to $file"
+if ($saved.Count -gt 0) {
+    if ($PSCmdlet.ShouldProcess($folder, "save $($saved.Count) bindings")) {
+        New-Item -Path $folder -ItemType Directory -Force | Out-Null
+        Backup-WebConfiguration -Name "certshelf-$stamp" | Out-Null
+        $file = Join-Path -Path $folder -ChildPath "bindings-$stamp.json"
+        ConvertTo-Json -InputObject @($saved) | Set-Content -Path $file -Encoding UTF8
+        Write-Output "Saved to $file"
+    }
+    elseif (-not $WhatIfPreference) {
+        throw 'Bindings are not moved without a backup.'
+    }
 }
 foreach ($item in $todo) {
     if (-not $PSCmdlet.ShouldProcess($item.Site, "move $($item.Old) to the central store")) { continue }

@@ -91,9 +91,7 @@ def _status(data: dict[str, Any]) -> Status:
         has_key_password=bool(provider["has_key_password"]),
         polling_seconds=int(provider["polling"] or DEFAULT_POLLING_SECONDS),
         ip_ports=tuple(e["name"] for e in entries if e["kind"] == "ipport"),
-        central_ports=tuple(
-            int(str(e["name"]).rpartition(":")[2]) for e in entries if e["kind"] == "ccs"
-        ),
+        central_ports=tuple(p for e in entries if e["kind"] == "ccs" and (p := _port(e["name"]))),
         bindings=tuple(_binding(row) for row in _rows(data["bindings"]["rows"])),
         store_error="" if data["store"]["ok"] else str(data["store"]["error"] or "no answer"),
         reader_error=None
@@ -110,6 +108,15 @@ def _rows(value: Any) -> list[dict[str, Any]]:
     """PowerShell 5 writes an empty array as null and may unwrap an array of one."""
     rows = value if isinstance(value, list) else [value]
     return [row for row in rows if row]
+
+
+def _port(name: object) -> int:
+    """The port at the end of an http.sys entry's name: `443`, `0.0.0.0:443`; 0 when there is none.
+
+    How the registry spells a central entry is documented nowhere.
+    """
+    text = str(name).rpartition(":")[2]
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def _build(version: str) -> int:
@@ -198,7 +205,7 @@ def _http_sys_findings(status: Status) -> Iterator[Finding]:
             "run the setup script; it does: netsh http add sslcert ccs=" + str(port),
         )
     for entry in status.ip_ports:
-        if int(entry.rpartition(":")[2] or 0) in wanted:
+        if _port(entry) in wanted:
             yield _error(
                 "iis-hidden-store",
                 status,

@@ -72,6 +72,11 @@ def test_an_array_of_one_may_be_unwrapped_and_an_empty_one_null() -> None:
     assert status.pfx == ()
 
 
+def test_an_entry_spelled_in_an_unknown_way_is_passed_over() -> None:
+    status = parse(answer(http_sys=[{"kind": "ccs", "name": "x"}, {"kind": "ccs", "name": "443"}]))
+    assert status.central_ports == (443,)
+
+
 def test_a_byte_order_mark_is_no_harm() -> None:
     assert parse("\ufeff" + answer()).server == "WEB1"
 
