@@ -133,6 +133,17 @@ def test_f11_a_password_changed_on_the_server_is_found_by_the_check(samba: Samba
     samba.store(folder, Account(samba.writer.name, "another-password-1")).check_login()
 
 
+def test_f11_refused_logins_leave_no_thread_behind(samba: Samba) -> None:
+    wrong = samba.store(samba.new_folder(), Account(samba.writer.name, "certainly-wrong"))
+    for _ in range(5):
+        with pytest.raises(StoreBadCredentials):
+            wrong.get(KEY)
+        with pytest.raises(StoreBadCredentials):
+            wrong.check_login()
+    receivers = f"msg_worker-127.0.0.1:{samba.port}"
+    eventually(lambda: receivers not in [thread.name for thread in threading.enumerate()])
+
+
 def test_f11_without_a_password_and_a_ticket_nobody_logs_in(samba: Samba) -> None:
     for url in (samba.url("x"), f"smb://127.0.0.1:{samba.port}/certs/x"):
         with pytest.raises(StoreBadCredentials):

@@ -191,7 +191,11 @@ class Calls:
                 if left <= 0:  # the caller has been told so: start nothing
                     raise late
                 wire = self.wire = Wire(self.login, self._guid)
-                wire.connect(left)
+                try:
+                    wire.connect(left)
+                except (WireLost, WireRefused, LoginRefused, StatusError):
+                    wire.close()  # else each refused login leaves a socket and a thread
+                    raise
             return wire
         finally:
             self._connecting.release()
