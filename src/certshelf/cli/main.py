@@ -30,6 +30,8 @@ _COMMANDS = {
     "explain": "explain",
     "iis": "iis",
     "events": "events",
+    "backup": "backup",
+    "restore": "restore",
     "reader": "reader",
     "configure": "configure",
     "edge": "edge",
