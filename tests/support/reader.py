@@ -14,7 +14,7 @@ from tests.support.server_process import Process
 from tests.support.small_ca import SmallCa
 from tests.support.tls_probe import wait_until
 
-PASSWORD = "a password of thirty-two letters!"
+PASSWORD = "kT3vQ9xZ_w7Lr2Yb8NcD5fHj1MpS6uXa0GeKi4oVtRq"
 
 
 class ShelfFolder:
