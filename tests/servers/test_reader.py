@@ -210,7 +210,7 @@ def test_a_shelf_that_is_away_from_the_start_is_served_from_the_encrypted_copy(
     shelf.take_away()
     start(*flags)
     assert "PRIVATE KEY" in ask(path, "www.one.test")
-    assert ask(path, "other.test").startswith("HTTP/1.1 404")
+    assert ask(path, "other.test").startswith("HTTP/1.1 503")  # it cannot know
     shelf.bring_back()
     shelf.publish("other.test")
     assert wait_until(lambda: ask(path, "other.test").startswith("HTTP/1.1 200"))

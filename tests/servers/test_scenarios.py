@@ -183,6 +183,19 @@ def test_the_reader_killed_and_started_again_is_not_noticed(farm: Farm) -> None:
     farm.wait("again.test", farm.shelf.publish("again.test"))
 
 
+def test_the_reader_started_again_without_the_shelf_takes_nothing_away(farm: Farm) -> None:
+    farm.serve_all()
+    farm.reader.kill()
+    farm.shelf.take_away()
+    farm.reader.start()
+    if farm.rig.kind == "caddy":  # it keeps nothing: the reader needs its --cache for this
+        return
+    for _ in range(20):
+        farm.serve_all()
+    farm.shelf.bring_back()
+    farm.wait("two.test", farm.shelf.publish("two.test"))
+
+
 def test_the_server_started_again_serves_the_newest(farm: Farm) -> None:
     farm.serve_all()
     farm.wait("two.test", farm.shelf.publish("two.test"))

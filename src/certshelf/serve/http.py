@@ -55,6 +55,8 @@ class _Answer:
 
 
 _MISS = _Answer("404 Not Found")
+_CANNOT_SAY = _Answer("503 Service Unavailable")
+"""The name may well lie on the shelf: whoever holds a certificate for it should keep it."""
 
 
 class _BadRequest(Exception):
@@ -177,7 +179,8 @@ class PemEndpoint:
             return _MISS
         found = await self._find(request.server_name)
         if found is None:
-            return _MISS
+            sure = self._source.wait_ready(0.0) and not self._source.known(request.server_name)
+            return _MISS if sure else _CANNOT_SAY
         pem = self._pems.of(found.bundle)
         etag = f'"{pem.version}"'
         if etag in request.if_none_match:

@@ -190,7 +190,8 @@ class _Reader:
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        handlers = {"SIGTERM": self._stop.set, "SIGINT": self._stop.set, "SIGHUP": self._again.set}
+        handlers = dict.fromkeys(("SIGTERM", "SIGINT", "SIGBREAK"), self._stop.set)
+        handlers["SIGHUP"] = self._again.set
         for name, handler in handlers.items():
             number = getattr(signal, name, None)
             if number is None:

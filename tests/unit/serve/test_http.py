@@ -43,8 +43,9 @@ async def endpoint(source: FakeSource, log: io.StringIO) -> AsyncIterator[Ask]:
         await server.close()
 
 
-def answers(*requests: bytes) -> list[bytes]:
-    source = FakeSource()
+def answers(*requests: bytes, is_ready: bool = True) -> list[bytes]:
+    source = FakeSource(is_ready=is_ready)
+    source.index.add("loading.test.pfx")
     source.put("www.one.test", BUNDLE)
     log = io.StringIO()
 
@@ -85,6 +86,13 @@ def test_a_known_name_gets_key_leaf_and_chain() -> None:
 def test_a_miss_is_404_and_never_204(target: str) -> None:
     (answer,) = answers(get(target))
     assert answer.startswith(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n")
+
+
+def test_what_may_lie_on_the_shelf_is_never_called_a_miss() -> None:
+    (answer,) = answers(get(f"/{PATH}/cert?server_name=loading.test"))
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    (answer,) = answers(get(f"/{PATH}/cert?server_name=unknown.test"), is_ready=False)
+    assert answer.startswith(b"HTTP/1.1 503 ")
 
 
 def test_an_unchanged_certificate_is_not_sent_again() -> None:

@@ -18,7 +18,8 @@ local mirror, socket
 local held = lrucache.new(20000)   -- name -> {certs, key, seen, at}
 local absent = lrucache.new(5000)  -- apart, so that a flood of unknown names drops nobody
 local changed = lrucache.new(5000) -- name or wildcard -> number of its last change
-local seen, floor = 0, 0           -- the newest change that was read; older ones are not listed
+local seen, floor = 0, 0           -- the newest change that was read; what is below is stale
+local recorded, MOST_RECORDED = 0, 4000
 
 -- Host name in lower case, or nil: letters, digits, inner hyphens, at least one dot, no IP address.
 local function clean(name)
@@ -62,14 +63,21 @@ local function read_changes()
   if not newest or newest == seen then return end
   for number, name in text:gmatch("\n(%d+) ([^\n]+)") do
     number = tonumber(number)
-    if number > seen then changed:set(name, number) end
+    if number > seen then
+      changed:set(name, number)
+      recorded = recorded + 1
+    end
   end
-  if bottom > seen then floor = newest end -- changes were missed, or the reader began anew
+  -- Changes were missed, the reader began anew, or `changed` would soon forget some: all are stale.
+  if bottom > seen or recorded > MOST_RECORDED then
+    floor, recorded = newest, 0
+    changed:flush_all()
+  end
   seen = newest
   absent:flush_all()
 end
 
--- "200", pem | "404" | nil when the reader does not answer
+-- "200", pem | "404" | nil when the reader does not answer, or cannot say (503)
 local function ask(name)
   local sock = ngx.socket.tcp()
   sock:settimeouts(500, 500, 2000)
