@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 import ssl
@@ -138,6 +137,8 @@ def _issue(manager: Manager) -> None:
 
 
 def _request(manager: Manager, name: str, *, force: bool = False) -> None:
+    import asyncio
+
     from certshelf.manage.pipeline import request_certificate
 
     run = asyncio.run(request_certificate(manager, name, force=force))

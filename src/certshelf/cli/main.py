@@ -73,6 +73,8 @@ def root(ctx: click.Context, home: Path | None) -> None:
     Certificate Store reads them. This command fills it, checks it and explains it.
     """
     ctx.obj = home
+    if os.environ.get("NO_COLOR"):  # https://no-color.org
+        ctx.color = False
 
 
 def run(arguments: list[str] | None = None) -> int:

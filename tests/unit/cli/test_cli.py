@@ -1,0 +1,155 @@
+"""The command line as such: help, statuses, completion, and what it does not import."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from certshelf.cli.main import run
+
+HEAVY = ("sqlalchemy", "alembic", "aiohttp", "rich", "dns", "uvicorn", "pydantic", "asyncio")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("cli")
+    path = root / "home"
+    for args in (
+        ["init", "--store", str(root / "shelf")],
+        ["cert", "add", "www.example.test", "--name", "web"],
+        ["cert", "request", "web"],
+    ):
+        assert run(["--home", str(path), *args]) == 0
+    return path
+
+
+def in_a_process(*args: str, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **more}
+    command = [sys.executable, "-m", "certshelf", *args]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def imported(*args: str) -> set[str]:
+    """The heavy modules that a command loads."""
+    code = (
+        "import sys; from certshelf.cli.main import run; status = run(sys.argv[1:]);"
+        f"print(sorted(m for m in {HEAVY!r} if m in sys.modules), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, *args]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(json.loads(done.stderr.splitlines()[-1].replace("'", '"')))
+
+
+@pytest.mark.parametrize(
+    "args", [["--help"], ["shelf", "--help"], ["cert", "add", "--help"], ["completion", "bash"]]
+)
+def test_help_loads_nothing_heavy(args: list[str]) -> None:
+    assert imported(*args) == set()
+
+
+def test_resolve_answers_without_the_database_library(home: Path) -> None:
+    assert imported("--home", str(home), "shelf", "resolve", "www.example.test") == set()
+
+
+def test_a_missing_command_is_a_usage_error_of_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["nonsense"]) == 2
+    assert capsys.readouterr().err == (
+        "error: No such command 'nonsense'.\nhint: certshelf --help\n"
+    )
+
+
+def test_completion_knows_the_commands() -> None:
+    done = in_a_process(
+        _CERTSHELF_COMPLETE="bash_complete", COMP_WORDS="certshelf she", COMP_CWORD="1"
+    )
+    assert "shelf" in done.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_are_printed(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["completion", shell]) == 0
+    assert "_CERTSHELF_COMPLETE" in capsys.readouterr().out
+
+
+def test_every_listing_has_json(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for listing in (
+        ["shelf", "ls"],
+        ["shelf", "verify"],
+        ["shelf", "history", "www.example.test"],
+        ["cert", "ls"],
+        ["issuer", "ls"],
+        ["credential", "ls"],
+        ["member", "ls"],
+        ["group", "ls"],
+    ):
+        assert run(["--home", str(home), *listing, "--json"]) == 0
+        assert isinstance(json.loads(capsys.readouterr().out), list), listing
+
+
+def test_shelf_ls_json_has_what_scripts_read(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["--home", str(home), "shelf", "ls", "--json"])
+    (file,) = json.loads(capsys.readouterr().out)
+    assert list(file) == [
+        "file",
+        "host",
+        "names",
+        "thumbprint",
+        "thumbprint_sha256",
+        "serial",
+        "not_before",
+        "not_after",
+        "key",
+        "profile",
+        "owner",
+        "problems",
+    ]
+    assert file["thumbprint"] == file["thumbprint"].upper() and len(file["thumbprint"]) == 40
+    assert file["thumbprint_sha256"] == file["thumbprint_sha256"].lower()
+    assert file["not_after"].endswith("Z")
+
+
+def test_events_are_one_json_object_a_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--home", str(home), "events", "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {"certificate.added", "certificate.issued"} <= {event["kind"] for event in events}
+
+
+def test_reveal_prints_the_secret_and_nothing_else_and_is_logged(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--home", str(home), "credential", "show", "shelf-password", "--reveal"]) == 0
+    secret = capsys.readouterr().out
+    assert len(secret.strip()) == 43 and secret.count("\n") == 1
+    run(["--home", str(home), "credential", "show", "shelf-password"])
+    assert "***" in capsys.readouterr().out
+    run(["--home", str(home), "events", "--subject", "shelf-password"])
+    log = capsys.readouterr().out
+    assert "credential.revealed" in log and secret.strip() not in log
+
+
+def test_get_writes_a_new_file_of_0600_and_never_over_one(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "www.pem"
+    args = ["--home", str(home), "shelf", "get", "www.example.test", str(out)]
+    assert run(args) == 0
+    assert b"PRIVATE KEY" in out.read_bytes()
+    if os.name == "posix":
+        assert out.stat().st_mode & 0o777 == 0o600
+    assert run(args) == 1
+    assert "File exists" in capsys.readouterr().err
+
+
+def test_a_closed_pipe_is_no_traceback(home: Path) -> None:
+    command = f"'{sys.executable}' -m certshelf --home '{home}' cert show web --json | head -c 1"
+    done = subprocess.run(
+        ["sh", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
