@@ -36,7 +36,8 @@ def page() -> str:
     from certshelf.cli.main import root
 
     parts = [HEAD]
-    for context in commands(root, click.Context(root, info_name="certshelf", terminal_width=88)):
+    top = click.Context(root, info_name="certshelf", help_option_names=["-h", "--help"])
+    for context in commands(root, top):
         context.terminal_width = context.max_content_width = 88
         lines = [line.rstrip() for line in context.get_help().splitlines()]
         parts.append(f"## {context.command_path}\n\n```text\n" + "\n".join(lines) + "\n```\n")
