@@ -9,7 +9,7 @@ ARGS     ?=
 # Everything is named from the repository's root, so that the root's own path may hold spaces.
 BIN      := .venv/bin
 INPUTS   := pyproject.toml constraints.txt tools/setup.sh
-EXTRAS   := manager,smb,bucket,watch,envoy,postgres,windows,ssh,notify,dns-more,backup
+EXTRAS   := manager,smb,bucket,watch,envoy,postgres,windows,ssh,notify,dns-more,backup,bindings
 export PATH PY
 export PYTHONDONTWRITEBYTECODE := 1
 .DEFAULT_GOAL := help
