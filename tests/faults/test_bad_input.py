@@ -273,7 +273,12 @@ CERTIFICATES = [
         2,
         f"error: Invalid value for '--key': 'dsa' is not one of {KEYS}.",
     ),
-    Row("no hosts", "cert add", 2, "error: Missing argument 'HOSTS...'."),
+    Row(
+        "no hosts",
+        "cert add",
+        2,
+        "error: give HOSTS, with a --name if wanted, or --from-bindings FILE",
+    ),
     Row("unknown command", "cert destroy", 2, "error: No such command 'destroy'."),
 ]
 FILES = [
