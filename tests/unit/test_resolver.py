@@ -73,6 +73,35 @@ def test_exact_then_wildcard_then_nothing(shelf: Shelf) -> None:
     assert resolver.resolve("shop.test") is None
 
 
+def test_a_hosts_own_file_is_told_apart_from_its_wildcard(shelf: Shelf) -> None:
+    wild = make_bundle("*.shop.test")
+    shelf.publish(wild)
+    resolver = Resolver(shelf).start()
+    try:
+        assert resolver.wait_ready(10)
+        own, wildcard = HostName.parse("a.shop.test"), HostName.parse("*.shop.test")
+        found = resolver.exact(wildcard)
+        assert found is not None and found.bundle == wild
+        assert resolver.exact(own) is None
+        assert (resolver.holds(wildcard), resolver.holds(own)) == (True, False)
+        assert resolver.known("a.shop.test")
+    finally:
+        resolver.close()
+
+
+def test_names_that_are_not_allowed_are_neither_served_nor_listed(shelf: Shelf) -> None:
+    for name in ("a.test", "b.test"):
+        shelf.publish(make_bundle(name))
+    resolver = Resolver(shelf, allow=lambda host: host.ascii == "a.test").start()
+    try:
+        assert resolver.wait_ready(10)
+        assert [host.ascii for host in resolver.hosts()] == ["a.test"]
+        assert resolver.exact(HostName.parse("b.test")) is None
+        assert resolver.resolve("b.test") is None
+    finally:
+        resolver.close()
+
+
 @pytest.mark.parametrize("sni", ["", "../x", "a/b", "a\0b", "1.2.3.4", "*.shop.test", "x" * 999])
 def test_hostile_sni_is_nothing_and_costs_the_store_nothing(
     shelf: Shelf, store: CountingStore, sni: str

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Protocol
 
 from certshelf.clock import SYSTEM
-from certshelf.errors import CertshelfError
+from certshelf.errors import CertshelfError, ConfigError
 from certshelf.resolve.disk import DiskCache
 from certshelf.resolve.resolver import Resolver
 from certshelf.serve.adapters import Adapters, start_adapters
@@ -85,6 +85,11 @@ def run_reader(words: Sequence[str], companion: Companion | None = None) -> int:
     settings, only_check = read_settings(PROGRAM, words)
     if only_check:
         return _check(settings)
+    if not settings.serves:
+        raise ConfigError(
+            "nothing is said about whom to serve",
+            hint="give --http, --envoy, --mirror or --mirror-pfx; see --help",
+        )
     return asyncio.run(_Reader(words, settings, companion).run())
 
 

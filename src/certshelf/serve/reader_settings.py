@@ -49,6 +49,11 @@ class ReaderSettings:
     traefik: Path | None = None
     apache_reload: str = ""
 
+    @property
+    def serves(self) -> bool:
+        """Whether anybody is served; the other flags need one of these."""
+        return bool(self.http or self.envoy or self.mirror or self.mirror_pfx)
+
 
 def parser(program: str) -> argparse.ArgumentParser:
     """The command line; --config FILE gives any of the long flags as `key = value`."""
