@@ -23,7 +23,7 @@ CertshelfError
 |  +- RecordInvalid                   a manifest record is torn, forged or too new
 |  +- Unvouched                       no valid record vouches for these bytes
 +- IssueError                         `.retry_at`: when to try again, or None for never
-|  +- AcmeProblem ChallengeFailed RateLimited IssuerUnreachable
+|  +- AcmeProblem ChallengeFailed RateLimited IssuerUnreachable HeldBack
 +- ConfigError                        file, key, what was expected
 +- RecordError                        the database: no such record, already there, too new
 |  +- RecordBusy RecordStale           held by another process; another one took the work over
@@ -254,6 +254,12 @@ class RateLimited(IssueError):
 
 class IssuerUnreachable(IssueError):
     """The CA does not answer, or answers nonsense."""
+
+    retryable = True
+
+
+class HeldBack(IssueError):
+    """Nothing was asked of the CA: a limit, a back-off or a wrong clock says later."""
 
     retryable = True
 

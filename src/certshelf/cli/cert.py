@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from certshelf.cli import output
+from certshelf.cli.challenges import challenge_options, chosen_challenges
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -37,9 +38,15 @@ def command() -> None:
 @click.option("--key", type=click.Choice(_KEYS), help="Key type.  [default: of the settings]")
 @click.option("--mode", type=click.Choice(_MODES), help="What happens after issuance.")
 @click.option("--group", "groups", multiple=True, help="Publish to this group's shelf; repeatable.")
+@click.option("--fallback", multiple=True, help="Who signs when the issuer cannot; repeatable.")
+@click.option("--profile", default="", help="The CA's certificate profile.")
+@click.option("--preferred-chain", default="", help="Common name that the chain shall end in.")
+@click.option("--reuse-key", is_flag=True, help="Keep the private key at renewals.")
+@challenge_options
 @click.pass_obj
 def add(
     home: Path | None,
+    /,
     hosts: tuple[str, ...],
     name: str | None,
     bindings: Path | None,
@@ -47,6 +54,11 @@ def add(
     key: str | None,
     mode: str | None,
     groups: tuple[str, ...],
+    fallback: tuple[str, ...],
+    profile: str,
+    preferred_chain: str,
+    reuse_key: bool,
+    **challenge: str | int | bool | tuple[str, ...] | None,
 ) -> None:
     """Add a managed certificate for HOSTS (wildcards and Unicode names too)."""
     from certshelf.manage.certificates import add_certificate
@@ -57,6 +69,7 @@ def add(
     wanted = _hosts_of_sites(bindings) if bindings else [tuple(map(HostName.parse, hosts))]
     if bool(bindings) == bool(hosts) or (bindings and name):
         raise click.UsageError("give HOSTS, with a --name if wanted, or --from-bindings FILE")
+    challenges = chosen_challenges(challenge)
     with open_manager(home) as manager:
         defaults = manager.settings.certificates
         for names in wanted:
@@ -67,6 +80,11 @@ def add(
                 key_type=key or defaults.key,
                 mode=Mode(mode or defaults.mode),
                 groups=tuple(dict.fromkeys(groups)),
+                fallbacks=fallback,
+                profile=profile,
+                preferred_chain=preferred_chain,
+                reuse_key=reuse_key,
+                challenges=challenges,
             )
             added = add_certificate(manager, wish)
             output.ok(f"{added.name} added: certshelf cert request {added.name} issues it")

@@ -24,6 +24,10 @@ def add_certificate(manager: Manager, wish: ManagedCertificate) -> ManagedCertif
         )
     if wish.key_type not in KEY_TYPES:
         raise RecordError(f"cannot add {wish.name}: no key type {wish.key_type!r}")
+    if wish.challenges:
+        from certshelf.manage.solvers import problems
+
+        problems(wish.challenges)
     with manager.database.write() as records:
         for issuer in (wish.issuer, *wish.fallbacks):
             require_issuer(records, issuer)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certshelf.clock import Clock
-from certshelf.errors import RecordError
+from certshelf.errors import ConfigError, RecordError
 from certshelf.issue.local_ca import LocalCa, LocalCaMaterial
-from certshelf.manage.model import IssuerKind, IssuerRecord
+from certshelf.manage.model import Credential, CredentialKind, IssuerKind, IssuerRecord
+from certshelf.secret import Secret
 
 if TYPE_CHECKING:
     from certshelf.manage.db.records import Records
@@ -49,6 +52,80 @@ def add_local_ca(
     records.issuers.add(record, material.key)
     records.events.append(clock.now(), "issuer.added", name, {"kind": "local"})
     return authority
+
+
+@dataclass(frozen=True, slots=True)
+class AcmeWish:
+    """What to know of an ACME CA.
+
+    directory: a URL or the name of a known CA. ca_file: PEM roots of the CA's own server. email:
+    for the account. eab: key id and base64url MAC key of an external account binding. profile,
+    preferred_chain: of certificates that name none. poll_interval: seconds between looks at an
+    order when the CA names none.
+    """
+
+    directory: str
+    ca_file: Path | None = None
+    email: str = ""
+    eab: tuple[str, Secret] | None = None
+    profile: str = ""
+    preferred_chain: str = ""
+    fallbacks: tuple[str, ...] = ()
+    poll_interval: float | None = None
+
+
+def add_acme(records: Records, name: str, wish: AcmeWish, clock: Clock) -> IssuerRecord:
+    """Store an ACME issuer, and make its account's key; the CA is not asked yet.
+
+    RecordError when the name is taken or a fallback is unknown, ConfigError for no directory.
+    """
+    from certshelf.issue.acme.directory import checked_url
+    from certshelf.issue.acme.known import directory_url
+    from certshelf.manage.accounts import account_key
+
+    for fallback in wish.fallbacks:
+        require_issuer(records, fallback)
+    if wish.ca_file is not None and not wish.ca_file.is_file():
+        raise ConfigError(f"the CA file {wish.ca_file} is not there")
+    url = checked_url(directory_url(wish.directory))
+    settings: dict[str, object] = {
+        "directory": url,
+        "ca_file": str(wish.ca_file.resolve()) if wish.ca_file else "",
+        "email": wish.email,
+        "profile": wish.profile,
+        "preferred_chain": wish.preferred_chain,
+        "poll_interval": wish.poll_interval,
+        "limits": "letsencrypt" if "acme-v02.api.letsencrypt.org" in url else "",
+    }
+    now = clock.now()
+    if wish.eab is not None:
+        kid, key = wish.eab
+        settings["eab_credential"] = credential = f"eab-{name}"[:64]
+        records.credentials.put(
+            Credential(credential, CredentialKind.EAB, kid, created_at=now, changed_at=now), key
+        )
+    settings = {key: value for key, value in settings.items() if value not in ("", None)}
+    record = IssuerRecord(name, IssuerKind.ACME, settings, wish.fallbacks, created_at=now)
+    records.issuers.add(record)
+    account_key(records, record, clock)
+    records.events.append(now, "issuer.added", name, {"kind": "acme", "directory": url})
+    return record
+
+
+def remove_issuer(records: Records, name: str, clock: Clock) -> None:
+    """Forget an issuer and our account's key at it. RecordError while a certificate uses it."""
+    record = records.issuers.get(name)
+    users = [c.name for c in records.certificates.all() if name in (c.issuer, *c.fallbacks)]
+    users += [i.name for i in records.issuers.all() if name in i.fallbacks]
+    if users:
+        raise RecordError(
+            f"{name} is used by {', '.join(users[:5])}", hint="give them another issuer first"
+        )
+    records.issuers.remove(name)
+    credential = str(record.settings.get("eab_credential", ""))
+    if credential and records.credentials.find(credential) is not None:
+        records.credentials.remove(credential)
+    records.events.append(clock.now(), "issuer.removed", name)
 
 
 def local_ca(records: Records, name: str, clock: Clock) -> LocalCa:

@@ -1,65 +1,67 @@
-"""The pipeline: one certificate from wish to shelf, in steps that can each be killed and repeated.
+"""The pipeline: certificates from wish to shelf, in steps that can each be killed and repeated.
 
     new -> ordered -> authorized -> key-sealed -> finalized -> downloaded -> verified -> published
         -> done
 
 State is in the order's record. A step looks before it acts, and what it reached is written before
 the next one begins, under the generation that this process claimed: a late writer changes nothing.
+One certificate or ten thousand go the same way: request_many() advances many orders at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import os
-import random
-import socket
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+import contextlib
+import functools
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
-
-from certshelf.bundle.check import check
-from certshelf.bundle.keys import generate
 from certshelf.bundle.model import Bundle
 from certshelf.errors import (
-    BundleError,
-    BundleRefused,
     CertshelfError,
+    ChallengeFailed,
+    ConfigError,
+    CredentialError,
+    HeldBack,
     IssueError,
+    IssuerUnreachable,
+    RateLimited,
     RecordBusy,
+    RecordStale,
     ShelfError,
     StoreError,
 )
-from certshelf.manage.issuers import local_ca
+from certshelf.manage import holds
+from certshelf.manage.accounts import IN_FLIGHT
+from certshelf.manage.engine import Engine, is_dead
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import (
-    CertificateStatus,
-    IssuedRecord,
+    ChallengeRecord,
     ManagedCertificate,
     Mode,
     OrderRecord,
     State,
     Step,
 )
-from certshelf.manage.plan import is_due, renewal_time, retry_time
-from certshelf.manage.publishing import publish_certificate
-from certshelf.manage.signing import Changes, LocalSigner, Signer, make_csr
+from certshelf.manage.plan import is_due, retry_time
+from certshelf.manage.publishing import changed, issued_bundle, log_files, put_on_shelf
+from certshelf.manage.signing import Changes
+from certshelf.manage.steps import STEPS, Work
 from certshelf.secret import Secret
 from certshelf.shelf.publish import Outcome, Result
 
 if TYPE_CHECKING:
     from certshelf.manage.db.records import Records
 
-LEASE = timedelta(minutes=10)
+_PATIENCE = 3
+"""Failures of an order that may be paid for, before another CA is asked for a new one."""
+_BEFORE_FINALIZE = (Step.NEW, Step.ORDERED, Step.AUTHORIZED)
+_GOES_ON = (StoreError, ShelfError, ChallengeFailed, ConfigError, CredentialError, RateLimited)
+"""What a person or time mends: the order is kept and gone on with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +79,17 @@ class Run:
         return self.error is None
 
 
-@dataclass
-class Work:
-    """What the steps of one order share."""
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """How to go about a request.
 
-    manager: Manager
-    certificate: ManagedCertificate
-    order: OrderRecord
-    signer: Signer
+    force: a new certificate in any case. adopt: take over files that certshelf did not write.
+    by_hand: a person waits for it, so a back-off after failures does not hold it up.
+    """
+
+    force: bool = False
     adopt: bool = False
-    progress: Callable[[str], None] = lambda text: None
-    bundle: Bundle | None = None
-    results: list[Result] = field(default_factory=list)
+    by_hand: bool = False
 
 
 async def request_certificate(
@@ -106,236 +107,325 @@ async def request_certificate(
     A failure is in the result, in the record and in the event log; the old files stay.
     Raises RecordError for an unknown name, or when another process works on it.
     """
-    with manager.database.read() as records:
-        certificate = records.certificates.get(name)
-        is_open = records.orders.open_of(certificate.id) is not None
-    if not force and not is_open and not is_due(certificate, manager.clock.now()):
-        return _publish_again(manager, certificate, adopt)
-    work = Work(manager, certificate, *_claim(manager, certificate), adopt, progress)
+    async with Engine(manager) as engine:
+        ask = Ask(force, adopt, by_hand=True)
+        await _tidy_up(engine)
+        async with leases(engine) as held:
+            return await request(engine, name, ask, held, progress)
+
+
+async def request_many(
+    manager: Manager,
+    names: Iterable[str],
+    done: Callable[[str, Run], None],
+    *,
+    force: bool = False,
+    adopt: bool = False,
+) -> None:
+    """The same for many, as many at once as each issuer allows; done is told of each end."""
+    async with Engine(manager) as engine:
+        await _tidy_up(engine)
+        await advance_all(engine, names, Ask(force, adopt), done)
+
+
+async def advance_all(
+    engine: Engine, names: Iterable[str], ask: Ask, done: Callable[[str, Run], None]
+) -> None:
+    """Requests of many names at once: 32 workers for each issuer, each with one order."""
+    wanted = list(names)
+    issuers = await engine.desk.read(lambda records: records.certificates.issuers(wanted))
+    queues: defaultdict[str, list[str]] = defaultdict(list)
+    for name in reversed(wanted):
+        queues[issuers.get(name, "")].append(name)
+    async with leases(engine) as held, asyncio.TaskGroup() as workers:
+        for queue in queues.values():
+            for _ in range(min(IN_FLIGHT, len(queue))):
+                workers.create_task(_work_off(engine, queue, ask, held, done))
+
+
+async def _work_off(
+    engine: Engine,
+    queue: list[str],
+    ask: Ask,
+    held: dict[int, Work],
+    done: Callable[[str, Run], None],
+) -> None:
+    while queue:
+        name = queue.pop()
+        try:
+            run = await request(engine, name, ask, held)
+        except CertshelfError as error:
+            run = Run("failed", error=error)
+        done(name, run)
+
+
+# --- one order
+
+
+async def request(
+    engine: Engine,
+    name: str,
+    ask: Ask,
+    held: dict[int, Work],
+    progress: Callable[[str], None] = lambda text: None,
+) -> Run:
+    """One certificate; see request_certificate(). held: the orders whose leases are kept."""
+    claimed = await engine.desk.write(lambda records: _claim(engine, records, name, ask))
+    if isinstance(claimed, ManagedCertificate):
+        return await _publish_again(engine, claimed, ask)
+    certificate, order = claimed
+    work = Work(engine, certificate, order, ask.adopt, ask.by_hand, progress)
+    held[order.id] = work
     try:
         await _advance(work)
+    except RecordStale:
+        raise
     except CertshelfError as error:
-        _failed(work, error)
+        await _failed(work, error)
         return Run("failed", work.bundle, tuple(work.results), error)
+    finally:
+        del held[order.id]
     return Run("issued", work.bundle, tuple(work.results))
 
 
 async def _advance(work: Work) -> None:
     """Take step after step until the order is done; each is on disk before the next begins."""
     while not work.order.step.is_final:
+        if work.order.step is Step.NEW:
+            await _choose_issuer(work)
         work.progress(work.order.step.value)
-        changes, key = await _STEPS[work.order.step](work)
-        with work.manager.database.write() as records:
-            records.orders.checkpoint(work.order, key, **changes)
-            work.order = records.orders.get(work.order.id)
+        try:
+            stepped = await STEPS[work.order.step](work)
+        except (IssuerUnreachable, RateLimited) as error:
+            await _ask_another(work, error)
+            continue
+        await _write(work, stepped.changes, stepped.key, stepped.also)
+    if work.engine.holds.ended(work.order.issuer):
+        issuer, now = work.order.issuer, work.now
+        await work.engine.desk.write(lambda records: holds.forget(records, issuer, now))
 
 
-def _claim(manager: Manager, certificate: ManagedCertificate) -> tuple[OrderRecord, Signer]:
-    now = manager.clock.now()
-    with manager.database.write() as records:
-        signer = _signer(manager, records, certificate)
-        order = records.orders.open_of(certificate.id) or records.orders.start(
-            certificate.id, certificate.issuer, now
-        )
-        claimed = records.orders.claim(order.id, now, _who(), now + LEASE)
+async def _write(
+    work: Work,
+    changes: Changes,
+    key: Secret | None = None,
+    also: Callable[[Records], None] = lambda records: None,
+) -> None:
+    """One checkpoint; RecordStale when another process has taken the order over."""
+
+    def change(records: Records) -> None:
+        records.orders.checkpoint(work.order, key, **changes)
+        also(records)
+
+    await work.engine.desk.write(change)
+    work.order = replace(work.order, **changes)
+
+
+def _claim(
+    engine: Engine, records: Records, name: str, ask: Ask
+) -> ManagedCertificate | tuple[ManagedCertificate, OrderRecord]:
+    """The certificate and its order, which is ours from now on; without one when nothing is due.
+
+    RecordBusy when another process works on it.
+    """
+    now = engine.clock.now()
+    certificate = records.certificates.get(name)
+    order = records.orders.open_of(certificate.id)
+    if order is None:
+        if not ask.force and not is_due(certificate, now):
+            return certificate
+        replaces = _replaces(records, certificate)
+        order = records.orders.start(certificate.id, certificate.issuer, now, replaces=replaces)
+    if is_dead(order.lease_owner):
+        records.orders.release(order, order.retry_at)
+    claimed = records.orders.claim(order.id, now, engine.owner, now + engine.lease)
     if claimed is None:
         raise RecordBusy(
             f"{certificate.name} is being issued by {order.lease_owner}",
-            hint="wait for it; after a crash it is free again in ten minutes",
+            hint="wait for it; after a crash it is free again in two minutes",
         )
-    return claimed, signer
+    return certificate, claimed
 
 
-def _who() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
+def _replaces(records: Records, certificate: ManagedCertificate) -> str:
+    """The ARI id of what is renewed, when the same CA issued it (RFC 9773 section 5)."""
+    if not certificate.status.ari_id or certificate.status.state is State.REVOKED:
+        return ""
+    issued = records.issued.newest(certificate.id)
+    return certificate.status.ari_id if issued and issued.issuer == certificate.issuer else ""
 
 
-def _signer(manager: Manager, records: Records, certificate: ManagedCertificate) -> Signer:
-    authority = local_ca(records, certificate.issuer, manager.clock)
-    record = records.issuers.get(certificate.issuer)
-    return LocalSigner(authority, record.settings.get("lifetime_days"))
-
-
-# --- the steps: each returns what to write into the order's record, and the key to seal there
-
-
-Stepped = tuple[Changes, Secret | None]
-
-
-async def _order(work: Work) -> Stepped:
-    return {**await work.signer.order(work.order, work.certificate), "step": Step.ORDERED}, None
-
-
-async def _authorize(work: Work) -> Stepped:
-    changes = await work.signer.authorize(work.order, work.certificate)
-    return {**changes, "step": Step.AUTHORIZED}, None
-
-
-async def _seal_key(work: Work) -> Stepped:
-    """The key is on disk, sealed, before the CA is asked to finalise: a crash burns nothing."""
-    key = await asyncio.to_thread(generate, work.certificate.key_type)
-    csr = make_csr(key, work.certificate.hosts)
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    changes = {"csr": base64.b64encode(csr).decode(), "step": Step.KEY_SEALED}
-    return changes, Secret(pem.decode())
-
-
-async def _finalize(work: Work) -> Stepped:
-    changes = await work.signer.finalize(work.order, base64.b64decode(work.order.csr))
-    return {**changes, "step": Step.FINALIZED}, None
-
-
-async def _download(work: Work) -> Stepped:
-    chain = await work.signer.download(work.order, base64.b64decode(work.order.csr))
-    text = "".join(c.public_bytes(Encoding.PEM).decode() for c in chain)
-    return {"chain": text, "step": Step.DOWNLOADED}, None
-
-
-async def _verify(work: Work) -> Stepped:
-    """What the CA gave is what was asked for; from here on it is kept, whatever publishing does."""
-    manager, certificate = work.manager, work.certificate
-    with manager.database.read() as records:
-        key = records.orders.key(work.order.id)
-    bundle = work.bundle = _bundle(key, work.order.chain)
-    now = manager.clock.now()
-    for host in certificate.hosts:
-        refusal = check(bundle, host, now)
-        if refusal is not None:
-            raise BundleRefused(f"{certificate.issuer} issued something else: {refusal}")
-    with manager.database.write() as records:
-        issued = records.issued.newest(certificate.id)
-        if issued is None or issued.serial != bundle.serial:
-            generation = issued.generation + 1 if issued else 1
-            records.issued.put(_issued(work, bundle, generation), key)
-            data = {"serial": bundle.serial, "thumbprint": bundle.thumbprint}
-            records.events.append(now, "certificate.issued", certificate.name, data)
-    return {"step": Step.VERIFIED}, None
-
-
-async def _publish(work: Work) -> Stepped:
-    bundle = work.bundle or _issued_bundle(work.manager, work.certificate)
-    work.bundle = bundle
-    if work.certificate.mode is not Mode.NONE:
-        await asyncio.to_thread(_put_on_shelf, work, bundle)
-    return {"step": Step.PUBLISHED}, None
-
-
-async def _finish(work: Work) -> Stepped:
-    now = work.manager.clock.now()
-    bundle = work.bundle or _issued_bundle(work.manager, work.certificate)
-    work.bundle = bundle
-    status = CertificateStatus(
-        state=State.VALID,
-        generation=work.certificate.status.generation + 1,
-        thumbprint=bundle.thumbprint,
-        serial=bundle.serial,
-        not_before=bundle.not_before,
-        not_after=bundle.not_after,
-        renew_at=renewal_time(bundle.not_before, bundle.not_after, random.Random()),  # noqa: S311
-        last_run_at=now,
+async def _choose_issuer(work: Work) -> None:
+    """The first of the certificate's issuers that may be asked now. HeldBack when none may."""
+    candidates = _candidates(work)
+    waits = [work.engine.holds.until(i, work.now, by_hand=work.by_hand) for i in candidates]
+    for issuer, until in zip(candidates, waits, strict=True):
+        if until is None:
+            if issuer != work.order.issuer:
+                await _write(work, {"issuer": issuer, "replaces": "", "order_url": ""})
+            return
+    raise HeldBack(
+        f"{' and '.join(candidates)} asked us to come back later, or did not answer",
+        hint="it goes on by itself; a fallback issuer would go on now: cert edit --fallback",
+        retry_at=min(until for until in waits if until is not None),
     )
-    with work.manager.database.write() as records:
-        records.certificates.set_status(work.certificate.id, status)
-        records.events.append(now, "certificate.done", work.certificate.name)
-    return {"step": Step.DONE, "finished_at": now, "error": ""}, None
 
 
-_STEPS: dict[Step, Callable[[Work], Awaitable[Stepped]]] = {
-    Step.NEW: _order,
-    Step.ORDERED: _authorize,
-    Step.AUTHORIZED: _seal_key,
-    Step.KEY_SEALED: _finalize,
-    Step.FINALIZED: _download,
-    Step.DOWNLOADED: _verify,
-    Step.VERIFIED: _publish,
-    Step.PUBLISHED: _finish,
-}
+def _candidates(work: Work) -> list[str]:
+    certificate = work.certificate
+    record = work.engine.issuers.get(certificate.issuer)
+    fallbacks = certificate.fallbacks or (record.fallbacks if record else ())
+    return list(dict.fromkeys((certificate.issuer, *fallbacks)))
 
 
-def _put_on_shelf(work: Work, bundle: Bundle) -> None:
-    """Publish, and fail when one of the files is not what it should be."""
-    results = publish_certificate(work.manager, work.certificate, bundle, adopt=work.adopt)
-    work.results.extend(results)
-    left = [result for result in results if result.error is not None]
-    if left and left[0].error:
-        files = ", ".join(result.file for result in left)
-        raise ShelfError(
-            f"{files} not published: {left[0].error}", hint=left[0].error.hint
-        ) from left[0].error
+async def _ask_another(work: Work, error: IssuerUnreachable | RateLimited) -> None:
+    """Leave this CA alone for a while, and begin again at the next one; raise when there is none.
+
+    An order that may be paid for is not left so soon: its CA is asked again first.
+    """
+    engine, issuer, now = work.engine, work.order.issuer, work.now
+    if not _is_about(error, work.certificate):
+        hold = engine.holds.after(issuer, error, now, engine.rng)
+        await engine.desk.write(lambda records: holds.store(records, issuer, hold))
+    free = [
+        other
+        for other in _candidates(work)
+        if other != issuer and not engine.holds.until(other, now, by_hand=work.by_hand)
+    ]
+    if not free or (work.order.step not in _BEFORE_FINALIZE and work.order.attempt < _PATIENCE):
+        raise error
+    data = {"from": issuer, "to": free[0], "error": str(error)}
+    work.progress(f"{issuer} cannot now: {free[0]} is asked")
+    await _write(
+        work,
+        {
+            "issuer": free[0],
+            "step": Step.NEW,
+            "order_url": "",
+            "expires": None,
+            "replaces": "",
+            "attempt": 0,
+        },
+        also=lambda records: _event(records, work, "certificate.fallback", data),
+    )
 
 
-def _publish_again(manager: Manager, certificate: ManagedCertificate, adopt: bool) -> Run:
-    bundle = _issued_bundle(manager, certificate)
-    if certificate.mode is Mode.NONE:
-        return Run("not due", bundle)
-    results = publish_certificate(manager, certificate, bundle, adopt=adopt)
-    failed = next((r.error for r in results if r.error), None)
-    changed = any(r.outcome is not Outcome.UNCHANGED for r in results)
-    outcome = "failed" if failed else "published again" if changed else "not due"
-    return Run(outcome, bundle, results, failed)
+def _is_about(error: IssueError, certificate: ManagedCertificate) -> bool:
+    """Whether a CA's limit concerns these names only: then others may go on.
+
+    CAs say so in words alone: they quote the domain, or speak of the set of names.
+    """
+    text = str(error).lower()
+    if not isinstance(error, RateLimited) or "account" in text:
+        return False
+    names = {h.ascii.removeprefix("*.") for h in certificate.hosts}
+    names |= {".".join(name.split(".")[-2:]) for name in names}
+    return "exact set" in text or any(f'"{name}"' in text for name in names)
 
 
-def _failed(work: Work, error: CertshelfError) -> None:
-    """Remember the failure; an order that the CA refused for good is closed, others are resumed."""
-    now = work.manager.clock.now()
-    status = work.certificate.status
-    failures = status.failures + 1
+async def _failed(work: Work, error: CertshelfError) -> None:
+    """Remember the failure; an order that the CA refused for good is closed, others are resumed.
+
+    What was held back before the CA was asked is no failure: it waits, and no event is written.
+    """
+    engine, now, status = work.engine, work.now, work.certificate.status
     wanted = error.retry_at if isinstance(error, IssueError) else None
-    retry_at = wanted or retry_time(failures, now, random.Random())  # noqa: S311
-    resumable = isinstance(error, (StoreError, ShelfError)) or error.retryable
-    with work.manager.database.write() as records:
+    quiet = isinstance(error, HeldBack)
+    failures = status.failures + (0 if quiet else 1)
+    retry_at = wanted or now
+    if not quiet:
+        retry_at = max(retry_at, retry_time(failures, now, engine.rng))
+    resumable = isinstance(error, _GOES_ON) or error.retryable
+
+    def change(records: Records) -> None:
         if resumable:
-            records.orders.checkpoint(work.order, error=str(error))
+            attempt = work.order.attempt + (0 if quiet else 1)
+            records.orders.checkpoint(work.order, error=str(error), attempt=attempt)
             records.orders.release(work.order, retry_at)
         else:
             records.orders.checkpoint(
                 work.order, step=Step.FAILED, error=str(error), finished_at=now
             )
-        records.certificates.set_status(
-            work.certificate.id,
-            replace(
-                status,
-                state=State.FAILED,
-                failures=failures,
-                last_error=str(error),
-                last_run_at=now,
-                retry_at=retry_at,
-            ),
+        failed = replace(
+            status,
+            state=status.state if quiet else State.FAILED,
+            failures=failures,
+            last_error=str(error),
+            last_run_at=now,
+            retry_at=retry_at,
         )
-        records.events.append(
-            now, "certificate.failed", work.certificate.name, {"error": str(error)}
-        )
+        records.certificates.set_status(work.certificate.id, failed)
+        if isinstance(error, ChallengeFailed):
+            limits = engine.limits(work.order.issuer)
+            engine.budget.failed(records, work.order.issuer, limits, work.certificate.hosts, now)
+        if not quiet:
+            _event(records, work, "certificate.failed", {"error": str(error)})
+
+    await engine.desk.write(change)
 
 
-def _issued(work: Work, bundle: Bundle, generation: int) -> IssuedRecord:
-    return IssuedRecord(
-        certificate_id=work.certificate.id,
-        generation=generation,
-        issuer=work.order.issuer,
-        thumbprint=bundle.thumbprint,
-        thumbprint_sha256=bundle.sha256,
-        serial=bundle.serial,
-        key_type=bundle.key_type,
-        not_before=bundle.not_before,
-        not_after=bundle.not_after,
-        issued_at=work.manager.clock.now(),
-        chain=work.order.chain,
+def _event(records: Records, work: Work, kind: str, data: dict[str, str]) -> None:
+    records.events.append(work.now, kind, work.certificate.name, data)
+
+
+async def _publish_again(engine: Engine, certificate: ManagedCertificate, ask: Ask) -> Run:
+    bundle = await engine.desk.read(lambda records: issued_bundle(records, certificate))
+    if certificate.mode is Mode.NONE:
+        return Run("not due", bundle)
+    results = await asyncio.to_thread(
+        put_on_shelves, engine.manager, certificate, bundle, adopt=ask.adopt
     )
+    news = any(r.outcome is not Outcome.UNCHANGED for r in results)
+    if news:
+        now = engine.clock.now()
+        await engine.desk.write(lambda records: log_files(records, now, bundle, results))
+    failed = next((r.error for r in results if r.error), None)
+    outcome = "failed" if failed else "published again" if news else "not due"
+    return Run(outcome, bundle, results, failed)
 
 
-def _issued_bundle(manager: Manager, certificate: ManagedCertificate) -> Bundle:
-    """What was issued last for a certificate, with its key; BundleError when there is none."""
-    with manager.database.read() as records:
-        issued = records.issued.newest(certificate.id)
-        key = records.issued.key(issued) if issued else None
-    if issued is None:
-        raise BundleError(f"nothing was issued for {certificate.name} yet")
-    return _bundle(key, issued.chain)
+# --- around all orders
 
 
-def _bundle(key: Secret | None, chain: str) -> Bundle:
-    if key is None:
-        raise BundleError("the private key is not ours: a certificate for somebody else's CSR")
-    loaded = load_pem_private_key(key.reveal_bytes(), None)
-    leaf, *others = x509.load_pem_x509_certificates(chain.encode())
-    return Bundle(loaded, leaf, tuple(others))  # type: ignore[arg-type]  # generate() made it
+@asynccontextmanager
+async def leases(engine: Engine) -> AsyncIterator[dict[int, Work]]:
+    """Keep the claims on all orders under way for as long as this process lives."""
+    held: dict[int, Work] = {}
+
+    async def keep() -> None:
+        while True:
+            await asyncio.sleep(engine.lease.total_seconds() / 3)
+            orders = [work.order for work in held.values()]
+            until = engine.clock.now() + engine.lease
+            with contextlib.suppress(CertshelfError):  # the next checkpoint says what is wrong
+                await engine.desk.write(functools.partial(_extend, orders=orders, until=until))
+
+    keeper = asyncio.create_task(keep())
+    try:
+        yield held
+    finally:
+        keeper.cancel()
+
+
+def _extend(records: Records, orders: list[OrderRecord], until: datetime) -> None:
+    for order in orders:
+        with contextlib.suppress(RecordStale):  # its next checkpoint says so
+            records.orders.extend(order, until)
+
+
+async def _tidy_up(engine: Engine) -> None:
+    """Take away the challenge answers that orders left behind which a crash ended."""
+
+    def ask(records: Records) -> list[tuple[ChallengeRecord, OrderRecord, ManagedCertificate]]:
+        found = []
+        for record in records.challenges.to_clean_up():
+            order = records.orders.get(record.order_id)
+            found.append((record, order, records.certificates.by_id(order.certificate_id)))
+        return found
+
+    for record, order, certificate in await engine.desk.read(ask):
+        try:
+            signer = await engine.acme(order.issuer)
+            await signer.clean_up(record, certificate)
+        except CertshelfError:
+            continue  # it is harmless; the next run tries again

@@ -24,10 +24,22 @@ def renewal_time(not_before: datetime, not_after: datetime, rng: random.Random) 
     return not_before + life * (part + 0.05 * rng.random())
 
 
+def first_ask(now: datetime, rng: random.Random) -> datetime:
+    """When to ask the CA for the renewal window of a new certificate: within six hours.
+
+    Spread, so that a batch does not ask as one; RFC 9773 wants no answer at once.
+    """
+    return now + timedelta(hours=6) * rng.random()
+
+
 def is_due(certificate: ManagedCertificate, now: datetime) -> bool:
     """Whether a request would do something now, without being forced."""
     status = certificate.status
-    if status.state is State.NEW or status.not_after is None or status.renew_at is None:
+    if (
+        status.state in (State.NEW, State.REVOKED)
+        or status.not_after is None
+        or status.renew_at is None
+    ):
         return True
     return status.renew_at <= now
 

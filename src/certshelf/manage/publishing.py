@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certshelf.bundle.model import Bundle
+from certshelf.errors import BundleError, ShelfError
 from certshelf.manage.groups import get_group
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import ManagedCertificate
 from certshelf.manage.rotation import rotation_target
 from certshelf.manage.shelves import open_shelf_of
+from certshelf.secret import Secret
 from certshelf.shelf.publish import Outcome, Result
 from certshelf.shelf.shelf import Shelf
+
+if TYPE_CHECKING:
+    from certshelf.manage.db.records import Records
 
 
 def shelves_of(manager: Manager, certificate: ManagedCertificate) -> tuple[Shelf, ...]:
@@ -41,31 +52,68 @@ def open_group_shelf(manager: Manager, name: str) -> Shelf:
 def publish_certificate(
     manager: Manager, certificate: ManagedCertificate, bundle: Bundle, *, adopt: bool = False
 ) -> tuple[Result, ...]:
-    """Put a bundle on each shelf of its certificate; one result a file, failures among them.
+    """Put a bundle on each shelf of its certificate, and log each file that changed or failed."""
+    results = put_on_shelves(manager, certificate, bundle, adopt=adopt)
+    with manager.database.write() as records:
+        log_files(records, manager.clock.now(), bundle, results)
+    return results
+
+
+def put_on_shelves(
+    manager: Manager, certificate: ManagedCertificate, bundle: Bundle, *, adopt: bool = False
+) -> tuple[Result, ...]:
+    """The same without the log; one result a file, failures among them.
 
     What this manager issued last is the newest there is, so an older not-after is no obstacle.
+    Safe to repeat: a file that is as it should be is left alone.
     """
-    results: list[Result] = []
-    for shelf in shelves_of(manager, certificate):
-        publication = shelf.publish(bundle, certificate.hosts, adopt=adopt, older=True)
-        results.extend(publication.results)
-    _log(manager, bundle, results)
-    return tuple(results)
+    return tuple(
+        result
+        for shelf in shelves_of(manager, certificate)
+        for result in shelf.publish(bundle, certificate.hosts, adopt=adopt, older=True).results
+    )
 
 
-def _log(manager: Manager, bundle: Bundle, results: list[Result]) -> None:
-    now = manager.clock.now()
-    with manager.database.write() as records:
-        for result in results:
-            if result.outcome is Outcome.UNCHANGED:
-                continue
-            data = {
-                "outcome": result.outcome.value,
-                "where": result.where,
-                "old_thumbprint": result.old_thumbprint,
-                "thumbprint": bundle.thumbprint,
-            }
-            if result.error:
-                data["error"] = str(result.error)
-            kind = "file.published" if result.ok else "file.failed"
-            records.events.append(now, kind, result.file, data)
+def failure(results: Sequence[Result]) -> ShelfError | None:
+    """One error for all files that are not what they should be, or None."""
+    left = [result for result in results if result.error is not None]
+    if not left or left[0].error is None:
+        return None
+    files = ", ".join(result.file for result in left)
+    error = ShelfError(f"{files} not published: {left[0].error}", hint=left[0].error.hint)
+    error.__cause__ = left[0].error
+    return error
+
+
+def log_files(records: Records, now: datetime, bundle: Bundle, results: Sequence[Result]) -> None:
+    """One event for each file that changed or failed."""
+    for result in results:
+        if result.outcome is Outcome.UNCHANGED:
+            continue
+        data = {
+            "outcome": result.outcome.value,
+            "where": result.where,
+            "old_thumbprint": result.old_thumbprint,
+            "thumbprint": bundle.thumbprint,
+        }
+        if result.error:
+            data["error"] = str(result.error)
+        kind = "file.published" if result.ok else "file.failed"
+        records.events.append(now, kind, result.file, data)
+
+
+def issued_bundle(records: Records, certificate: ManagedCertificate) -> Bundle:
+    """What was issued last for a certificate, with its key; BundleError when there is none."""
+    issued = records.issued.newest(certificate.id)
+    if issued is None:
+        raise BundleError(f"nothing was issued for {certificate.name} yet")
+    return bundle_of(records.issued.key(issued), issued.chain)
+
+
+def bundle_of(key: Secret | None, chain: str) -> Bundle:
+    """A bundle from the sealed key and the chain in PEM, leaf first."""
+    if key is None:
+        raise BundleError("the private key is not ours: a certificate for somebody else's CSR")
+    loaded = load_pem_private_key(key.reveal_bytes(), None)
+    leaf, *others = x509.load_pem_x509_certificates(chain.encode())
+    return Bundle(loaded, leaf, tuple(others))  # type: ignore[arg-type]  # generate() made it

@@ -16,7 +16,7 @@ from certshelf.manage.model import ManagedCertificate, OrderRecord
 from certshelf.names import HostName
 
 Changes = dict[str, Any]
-"""Fields of the order's record that a step changed."""
+"""Fields of the order's record that a step changed; a `step` in it says where to go on instead."""
 
 
 class Signer(Protocol):
@@ -34,8 +34,10 @@ class Signer(Protocol):
         """Send the CSR (DER). The key is sealed in the order's record already."""
         ...
 
-    async def download(self, order: OrderRecord, csr: bytes) -> tuple[x509.Certificate, ...]:
-        """The leaf and its intermediates."""
+    async def download(
+        self, order: OrderRecord, certificate: ManagedCertificate, csr: bytes
+    ) -> tuple[x509.Certificate, ...] | None:
+        """The leaf and its intermediates; None when the CA has not finalised it: do that first."""
         ...
 
 
@@ -58,7 +60,9 @@ class LocalSigner:
         """See Signer."""
         return {}
 
-    async def download(self, order: OrderRecord, csr: bytes) -> tuple[x509.Certificate, ...]:
+    async def download(
+        self, order: OrderRecord, certificate: ManagedCertificate, csr: bytes
+    ) -> tuple[x509.Certificate, ...]:
         """See Signer. Repeated after a kill it signs another leaf: nobody has seen the first."""
         request = x509.load_der_x509_csr(csr)
         key = request.public_key()

@@ -32,6 +32,8 @@ from certshelf.issue.solve.base import Solver
 
 T = TypeVar("T")
 Progress = Callable[[str], None]
+Chooser = Callable[[Authorization], Awaitable[Sequence[Solver]]]
+"""The solvers for one name, when names differ in how they are proved."""
 
 new_order = order.create
 
@@ -69,7 +71,7 @@ async def look(step: Step, order_url: str) -> Order | None:
         raise
 
 
-async def authorize(step: Step, pending: Order, solvers: Sequence[Solver]) -> Order:
+async def authorize(step: Step, pending: Order, solvers: Sequence[Solver] | Chooser) -> Order:
     """Prove every name of a pending order: present, wait, answer, poll; then tidy up.
 
     solvers: tried in this order for each name; the first whose type the CA offers is used.
@@ -81,7 +83,11 @@ async def authorize(step: Step, pending: Order, solvers: Sequence[Solver]) -> Or
     found = await _together(
         authorization.fetch(step.client, step.account, url) for url in pending.authorizations
     )
-    work = [_work(step, a, solvers) for a in found if a.status != "valid"]
+    work = [
+        _work(step, a, await solvers(a) if callable(solvers) else solvers)
+        for a in found
+        if a.status != "valid"
+    ]
     try:
         await _together(w.solver.present(w.shown) for w in work)
         step.progress(f"presented {len(work)} of {len(found)} challenges")

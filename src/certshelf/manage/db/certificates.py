@@ -91,6 +91,12 @@ class Certificates:
         found = self._select(where)
         return sorted(found, key=lambda one: (one.status.not_after or now, one.name))
 
+    def issuers(self, names: Iterable[str]) -> dict[str, str]:
+        """The issuer of each name that there is."""
+        wanted = set(names)
+        found = self._connection.execute(select(table.c.name, table.c.issuer))
+        return {row.name: row.issuer for row in found if row.name in wanted}
+
     def edit(self, certificate: ManagedCertificate) -> None:
         """Store a changed wish (a new name too), by id; the status stays as it is."""
         check_name(certificate.name, "certificate")

@@ -1,0 +1,160 @@
+"""What a CA allows, kept in the records so that a batch never meets its limits.
+
+The registered domain of a name is taken to be its last two labels: the public suffix list is not
+shipped. For names below `co.uk` and the like that counts too much together, never too little.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from certshelf.names import HostName
+
+if TYPE_CHECKING:
+    from certshelf.manage.db.records import Records
+
+_SLACK = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `count` at once, and `count` more evenly over each `per`."""
+
+    count: int
+    per: timedelta
+
+    @property
+    def per_second(self) -> float:
+        """How fast it refills."""
+        return self.count / self.per.total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """One CA's limits for an account: new orders, certificates of a registered domain and of an
+    exact set of names, failed validations of a name. None: no limit is known."""
+
+    orders: Limit | None = None
+    per_domain: Limit | None = None
+    per_names: Limit | None = None
+    failures: Limit | None = None
+
+
+NONE = Limits()
+LETS_ENCRYPT = Limits(
+    orders=Limit(300, timedelta(hours=3)),
+    per_domain=Limit(50, timedelta(days=7)),
+    per_names=Limit(5, timedelta(days=7)),
+    failures=Limit(5, timedelta(hours=1)),
+)
+"""Source: letsencrypt.org/docs/rate-limits; renewals with ARI are exempt from all but the last."""
+KNOWN: Mapping[str, Limits] = MappingProxyType({"letsencrypt": LETS_ENCRYPT})
+
+
+def registered_domain(host: HostName) -> str:
+    """The last two labels; see the module."""
+    return ".".join(host.ascii.removeprefix("*.").split(".")[-2:])
+
+
+def names_key(hosts: Iterable[HostName]) -> str:
+    """One short text for an exact set of names."""
+    text = "\n".join(sorted({host.ascii for host in hosts}))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class Budget:
+    """Spends a CA's limits for the orders of one process.
+
+    The buckets lie in the records; the waiting lines (who was put off until when) in memory.
+    """
+
+    def __init__(self) -> None:
+        self._line: dict[tuple[str, str], datetime] = {}
+
+    def spend(
+        self,
+        records: Records,
+        issuer: str,
+        limits: Limits,
+        hosts: tuple[HostName, ...],
+        now: datetime,
+        *,
+        waited: bool,
+        exempt: bool,
+    ) -> datetime | None:
+        """Take what one new order costs: None when it may go, else when it may.
+
+        waited: it was put off before, and comes before those that were not. exempt: an ARI
+        renewal, which only failed validations hold up.
+        """
+        wanted = list(_wanted(limits, hosts, exempt=exempt))
+        slots = [self._slot(records, issuer, kind, limit, now, waited) for kind, limit in wanted]
+        latest = max((slot for slot in slots if slot is not None), default=None)
+        if latest is not None:
+            return latest
+        for kind, limit in wanted:
+            if not kind.startswith("failed:"):
+                _take(records, issuer, kind, limit, now)
+        return None
+
+    def failed(
+        self,
+        records: Records,
+        issuer: str,
+        limits: Limits,
+        hosts: tuple[HostName, ...],
+        now: datetime,
+    ) -> None:
+        """Count a validation that the CA found wrong."""
+        if limits.failures is not None:
+            _take(records, issuer, f"failed:{names_key(hosts)}", limits.failures, now)
+
+    def _slot(
+        self,
+        records: Records,
+        issuer: str,
+        kind: str,
+        limit: Limit,
+        now: datetime,
+        waited: bool,
+    ) -> datetime | None:
+        """None when a token is there for this order, else the moment at which its own will be."""
+        line = self._line.get((issuer, kind))
+        has_line = line is not None and line > now
+        wait = records.buckets.wait(
+            issuer, kind, now, capacity=limit.count, per_second=limit.per_second
+        )
+        if not wait and (waited or not has_line):
+            return None
+        slot = now + wait + _SLACK
+        if line is not None and has_line and not waited:
+            slot = max(slot, line + timedelta(seconds=1 / limit.per_second))
+            self._line[issuer, kind] = slot
+        elif line is None or slot > line:
+            self._line[issuer, kind] = slot
+        return slot
+
+
+def _wanted(
+    limits: Limits, hosts: tuple[HostName, ...], *, exempt: bool
+) -> Iterable[tuple[str, Limit]]:
+    if limits.failures is not None:
+        yield f"failed:{names_key(hosts)}", limits.failures
+    if exempt:
+        return
+    if limits.orders is not None:
+        yield "orders", limits.orders
+    if limits.per_names is not None:
+        yield f"names:{names_key(hosts)}", limits.per_names
+    if limits.per_domain is not None:
+        for domain in sorted({registered_domain(host) for host in hosts}):
+            yield f"domain:{domain}"[:255], limits.per_domain
+
+
+def _take(records: Records, issuer: str, kind: str, limit: Limit, now: datetime) -> None:
+    records.buckets.take(issuer, kind, now, capacity=limit.count, per_second=limit.per_second)

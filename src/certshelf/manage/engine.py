@@ -1,0 +1,174 @@
+"""What all orders of one process share: the records' thread, issuers, solvers, keys and holds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from certshelf.bundle.keys import generate
+from certshelf.bundle.model import PrivateKey
+from certshelf.errors import HeldBack
+from certshelf.issue.acme.client import AcmeClient
+from certshelf.manage.accounts import client_settings, open_account, polling
+from certshelf.manage.acme_signer import AcmeSigner
+from certshelf.manage.budget import KNOWN, NONE, Budget, Limits
+from certshelf.manage.desk import Desk
+from certshelf.manage.holds import Holds
+from certshelf.manage.issuers import local_ca
+from certshelf.manage.model import IssuerKind, IssuerRecord
+from certshelf.manage.signing import LocalSigner, Signer
+from certshelf.manage.solvers import Solvers
+
+if TYPE_CHECKING:
+    from certshelf.manage.db.records import Records
+    from certshelf.manage.manager import Manager
+
+LEASE = timedelta(minutes=2)
+"""How long a claim holds when its process says nothing more."""
+MAX_SKEW = timedelta(minutes=5)
+"""How far this machine's clock may be from a CA's before renewals stop."""
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Engine:
+    """Opens what is needed when it is needed, once. Use it as an async context manager."""
+
+    def __init__(
+        self, manager: Manager, *, lease: timedelta = LEASE, sleep: Sleep = asyncio.sleep
+    ) -> None:
+        self.manager = manager
+        self.clock = manager.clock
+        self.lease = lease
+        self.sleep = sleep
+        self.owner = owner()
+        self.rng = random.Random()  # noqa: S311 - spreads load, guards nothing
+        self.desk = Desk(manager.database)
+        self.solvers = Solvers(self.desk)
+        self.holds = Holds()
+        self.budget = Budget()
+        self.clocks_noted: set[str] = set()
+        self.issuers: dict[str, IssuerRecord] = {}
+        self._signers: dict[str, Signer] = {}
+        self._opening: dict[str, asyncio.Lock] = {}
+        self._stack = AsyncExitStack()
+        self._keys = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="certshelf-keys")
+        self.publishers = ThreadPoolExecutor(8, thread_name_prefix="certshelf-publish")
+
+    async def __aenter__(self) -> Engine:
+        await self._stack.enter_async_context(self.desk)
+        self._stack.callback(self._keys.shutdown, wait=False, cancel_futures=True)
+        self._stack.callback(self.publishers.shutdown, wait=False, cancel_futures=True)
+        await self._stack.enter_async_context(self.solvers)
+        await self.desk.read(self._load)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()
+
+    def _load(self, records: Records) -> None:
+        self.issuers = {record.name: record for record in records.issuers.all()}
+        self.holds.load(records, list(self.issuers))
+
+    def new_key(self, key_type: str) -> asyncio.Future[PrivateKey]:
+        """A key in the making, off the event loop: RSA takes a tenth of a second of one core."""
+        return asyncio.get_running_loop().run_in_executor(self._keys, generate, key_type)
+
+    async def signer(self, issuer: str) -> Signer:
+        """The issuer of that name, opened once. IssueError when its CA cannot be asked."""
+        async with self._opening.setdefault(issuer, asyncio.Lock()):
+            if issuer not in self._signers:
+                self._signers[issuer] = await self._open(issuer)
+            return self._signers[issuer]
+
+    async def acme(self, issuer: str) -> AcmeSigner:
+        """The same, when it must be an ACME issuer; RecordError for the local CA."""
+        found = await self.signer(issuer)
+        if not isinstance(found, AcmeSigner):
+            client_settings(await self._record(issuer))  # raises
+            raise TypeError(issuer)
+        return found
+
+    def limits(self, issuer: str) -> Limits:
+        """What the CA is known to allow."""
+        record = self.issuers.get(issuer)
+        return KNOWN.get(str(record.settings.get("limits", "")), NONE) if record else NONE
+
+    def clock_error(self, issuer: str) -> HeldBack | None:
+        """An error when this machine's clock and the CA's Date header differ too much.
+
+        A clock that jumped makes everything look due: nothing is renewed until it is right again.
+        """
+        signer = self._signers.get(issuer)
+        if not isinstance(signer, AcmeSigner):
+            return None
+        skew = signer.client.clock_skew
+        if abs(skew) <= MAX_SKEW:
+            return None
+        direction = "behind" if skew > timedelta(0) else "ahead of"
+        return HeldBack(
+            f"this machine's clock is {abs(round(skew.total_seconds()))} s {direction} the clock "
+            f"of {issuer}",
+            hint="set the clock (NTP); renewals go on by themselves then",
+            retry_at=self.clock.now() + timedelta(minutes=10),
+        )
+
+    async def _record(self, issuer: str) -> IssuerRecord:
+        if issuer not in self.issuers:
+            self.issuers[issuer] = await self.desk.read(lambda r: r.issuers.get(issuer))
+        return self.issuers[issuer]
+
+    async def _open(self, issuer: str) -> Signer:
+        known = self.issuers.get(issuer)
+        if known is None or known.kind is IssuerKind.LOCAL:
+            return await self.desk.write(lambda records: self._local(records, issuer))
+        record = await self._record(issuer)
+        client = AcmeClient(client_settings(record), clock=self.clock, sleep=self.sleep)
+        try:
+            account = await open_account(self.desk, client, record)
+            await client.directory()
+        except BaseException:
+            await client.close()
+            raise
+        self._stack.push_async_callback(client.close)
+        return AcmeSigner(record, client, account, self.desk, self.solvers, polling(record))
+
+    def _local(self, records: Records, issuer: str) -> Signer:
+        authority = local_ca(records, issuer, self.clock)
+        record = records.issuers.get(issuer)
+        return LocalSigner(authority, record.settings.get("lifetime_days"))
+
+
+def owner() -> str:
+    """Who holds a lease: machine, process, and the namespace that its number counts in."""
+    try:
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        namespace = 0
+    return f"{socket.gethostname()}:{os.getpid()}:{namespace}"
+
+
+def is_dead(lease_owner: str) -> bool:
+    """Whether the holder of a lease was a process of this machine that runs no more.
+
+    False whenever that cannot be known: then the lease's own end decides.
+    """
+    host, _, rest = lease_owner.rpartition(":")
+    host, _, pid = host.rpartition(":")
+    same_place = owner().split(":")[0] == host and owner().rpartition(":")[2] == rest
+    if os.name != "posix" or not same_place or not pid.isdigit() or rest == "0":
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

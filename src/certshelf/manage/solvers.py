@@ -1,0 +1,238 @@
+"""From a managed certificate's challenge choices to solvers, opened once and shared by orders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from certshelf.challenge import Challenge
+from certshelf.errors import ConfigError
+from certshelf.issue.solve.base import Solver
+from certshelf.issue.solve.dns.acmedns import AcmeDns, AcmeDnsAccount
+from certshelf.issue.solve.dns.exec import ExecHook
+from certshelf.issue.solve.dns.lexicon import Lexicon
+from certshelf.issue.solve.dns.lookup import Lookup, NameServer
+from certshelf.issue.solve.dns.rfc2136 import Rfc2136, Tsig
+from certshelf.issue.solve.dns01 import Dns01, TxtWriter
+from certshelf.issue.solve.dnspersist01 import DnsPersist01
+from certshelf.issue.solve.http01 import FarmHttp01, Http01Responder, Webroot
+from certshelf.issue.solve.tlsalpn01 import TlsAlpn01Responder
+from certshelf.manage.model import ChallengeChoice, ChallengeRecord, ManagedCertificate
+from certshelf.secret import Secret
+
+if TYPE_CHECKING:
+    from certshelf.manage.desk import Desk
+
+DEFAULT = ChallengeChoice("http-01")
+"""What a certificate without a choice uses: a responder of our own on port 80."""
+TYPES = ("http-01", "dns-01", "tls-alpn-01", "dns-persist-01")
+DNS_WRITERS = ("rfc2136", "exec", "acme-dns", "lexicon")
+
+
+@dataclass(frozen=True, slots=True)
+class CaIdentity:
+    """What dns-persist-01 needs to know: how CAA records call the CA, and our account's URL."""
+
+    issuers: tuple[str, ...] = ()
+    account_uri: str = ""
+
+
+def choice_for(certificate: ManagedCertificate, host: str) -> ChallengeChoice:
+    """The first choice whose pattern matches a host (A-label, `*.` kept or not)."""
+    base = host.removeprefix("*.")
+    for choice in certificate.challenges:
+        pattern = choice.pattern
+        if pattern in ("*", host, base):
+            return choice
+        zone = pattern.removeprefix("*.")
+        if zone != pattern and (base == zone or base.endswith("." + zone)):
+            return choice
+    if certificate.challenges:
+        raise ConfigError(
+            f"{certificate.name}: no challenge is chosen for {host}",
+            hint="certshelf cert edit --challenge",
+        )
+    return DEFAULT
+
+
+class Solvers:
+    """Makes each solver when it is first needed and keeps responders open until the end.
+
+    Use it as an async context manager.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._stack = AsyncExitStack()
+        self._responders: dict[tuple[str, int], Solver] = {}
+
+    async def __aenter__(self) -> Solvers:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()
+
+    async def make(self, choice: ChallengeChoice, identity: CaIdentity, host: str) -> Solver:
+        """The solver of a choice. ConfigError or CredentialError for one that cannot be used."""
+        match choice.type:
+            case "http-01":
+                return await self._http01(choice)
+            case "tls-alpn-01":
+                return await self._responder("tls-alpn-01", _port(choice, 443))
+            case "dns-01":
+                return Dns01(await self._writer(choice), _lookup(choice))
+            case "dns-persist-01":
+                lookup, wildcard = _lookup(choice), host.startswith("*.")
+                return DnsPersist01(lookup, identity.issuers, identity.account_uri, wildcard)
+        raise ConfigError(f"no challenge {choice.type!r}", hint="one of " + ", ".join(TYPES))
+
+    async def _http01(self, choice: ChallengeChoice) -> Solver:
+        if webroot := choice.settings.get("webroot"):
+            return Webroot(Path(webroot))
+        if choice.settings.get("farm"):
+            return FarmHttp01()
+        return await self._responder("http-01", _port(choice, 80))
+
+    async def _responder(self, kind: str, port: int) -> Solver:
+        if (kind, port) not in self._responders:
+            made = (
+                Http01Responder(port=port) if kind == "http-01" else TlsAlpn01Responder(port=port)
+            )
+            self._responders[kind, port] = made
+            try:
+                await self._stack.enter_async_context(made)
+            except ConfigError:
+                del self._responders[kind, port]
+                raise
+        return self._responders[kind, port]
+
+    async def _writer(self, choice: ChallengeChoice) -> TxtWriter:
+        settings = choice.settings
+        username, secret = await self._secret(choice.credential)
+        match settings.get("dns"):
+            case "rfc2136":
+                server = name_server(_required(settings.get("server"), "--dns-server"))
+                zone = _required(settings.get("zone"), "--dns-zone")
+                algorithm = settings.get("algorithm") or "hmac-sha256"
+                return Rfc2136(server, zone, Tsig(username, secret, algorithm))
+            case "exec":
+                command = _required(settings.get("command"), "--dns-command")
+                return ExecHook(command.split("\n"), credential=secret)
+            case "acme-dns":
+                url = _required(settings.get("server"), "--dns-server")
+                name = _required(settings.get("zone"), "--dns-zone").partition(".")[0]
+                return AcmeDns(AcmeDnsAccount(url, username, secret, name))
+            case "lexicon":
+                provider = _required(settings.get("provider"), "--dns-provider")
+                zone = _required(settings.get("zone"), "--dns-zone")
+                options = {username or "auth_token": secret}
+                return Lexicon(provider, zone, options)
+        raise ConfigError("no DNS writer is chosen", hint="--dns " + "|".join(DNS_WRITERS))
+
+    async def _secret(self, name: str) -> tuple[str, Secret]:
+        """The credential's user name (its own name when it has none) and its secret."""
+        if not name:
+            return "", Secret("")
+
+        def ask(records: object) -> tuple[str, Secret]:
+            found = records.credentials.find(name)  # type: ignore[attr-defined]
+            secret = records.credentials.secret(name)  # type: ignore[attr-defined]
+            return (found.username if found else "") or name, secret
+
+        return await self._desk.read(ask)
+
+
+class Recorded:
+    """A solver that writes down what it presents, so that a crash leaves nothing behind."""
+
+    def __init__(self, solver: Solver, desk: Desk, record: ChallengeRecord) -> None:
+        self._solver = solver
+        self._desk = desk
+        self._record = record
+        self.type = solver.type
+
+    async def present(self, challenge: Challenge) -> None:
+        """See Solver; the record is on the disk before the answer is visible."""
+        await self._note(challenge, cleaned=False)
+        await self._solver.present(challenge)
+
+    async def wait(self, challenge: Challenge) -> None:
+        """See Solver."""
+        await self._solver.wait(challenge)
+
+    async def clean_up(self, challenge: Challenge) -> None:
+        """See Solver."""
+        await self._solver.clean_up(challenge)
+        await self._note(challenge, cleaned=True)
+
+    async def _note(self, challenge: Challenge, *, cleaned: bool) -> None:
+        record = ChallengeRecord(
+            self._record.order_id,
+            self._record.host,
+            challenge.type,
+            challenge.token,
+            record_ref=challenge.key_authorization,
+            cleaned=cleaned,
+        )
+        await self._desk.write(lambda records: records.challenges.put(record))
+
+
+def leaves_traces(solver: Solver) -> bool:
+    """Whether what it presents would outlive this process."""
+    return isinstance(solver, (Dns01, Webroot))
+
+
+def name_server(text: str) -> NameServer:
+    """HOST:PORT or HOST as a name server: an IP address, `[::1]:53` for IPv6."""
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]") or (text.count(":") > 1 and not text.startswith("[")):
+        host, port = text, "53"
+    address = host.strip("[]")
+    try:
+        ip_address(address)
+        return NameServer(address, int(port))
+    except ValueError:
+        raise ConfigError(
+            f"no name server: {text[:80]!r}", hint="an IP address with a port: 192.0.2.53:53"
+        ) from None
+
+
+def _lookup(choice: ChallengeChoice) -> Lookup:
+    """The system's resolver, or the one that was given.
+
+    A name server on this machine's loopback is nobody's public authority: it is then asked alone.
+    """
+    if resolver := choice.settings.get("resolver"):
+        return Lookup(name_server(resolver))
+    if choice.settings.get("dns") == "rfc2136":
+        server = name_server(_required(choice.settings.get("server"), "--dns-server"))
+        if ip_address(server.address).is_loopback:
+            return Lookup(server, (server,))
+    return Lookup()
+
+
+def _port(choice: ChallengeChoice, default: int) -> int:
+    return int(choice.settings.get("port") or default)
+
+
+def _required(value: str | None, option: str) -> str:
+    if not value:
+        raise ConfigError(f"the challenge lacks a setting: {option}")
+    return value
+
+
+def problems(choices: Sequence[ChallengeChoice]) -> None:
+    """ConfigError for choices that cannot work, before they are stored."""
+    for choice in choices:
+        if choice.type not in TYPES:
+            raise ConfigError(f"no challenge {choice.type!r}", hint="one of " + ", ".join(TYPES))
+        if choice.type == "dns-01" and choice.settings.get("dns") not in DNS_WRITERS:
+            raise ConfigError("dns-01 needs --dns " + "|".join(DNS_WRITERS))
+        if choice.settings.get("dns") == "rfc2136":
+            name_server(_required(choice.settings.get("server"), "--dns-server"))
+            _required(choice.settings.get("zone"), "--dns-zone")
+            _required(choice.credential, "--dns-credential")

@@ -1,0 +1,311 @@
+"""The steps of one order: each looks before it acts, and may be killed and repeated.
+
+A step returns what to write into the order's record and the key to seal there. What it writes into
+other records goes into the same transaction as its checkpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certshelf.bundle.check import check
+from certshelf.bundle.model import Bundle, PrivateKey
+from certshelf.errors import BundleRefused, HeldBack
+from certshelf.issue.acme.ari import cert_id
+from certshelf.manage.accounts import load, pem
+from certshelf.manage.budget import NONE
+from certshelf.manage.engine import Engine
+from certshelf.manage.model import (
+    CertificateStatus,
+    IssuedRecord,
+    IssuerKind,
+    ManagedCertificate,
+    Mode,
+    OrderRecord,
+    State,
+    Step,
+)
+from certshelf.manage.plan import first_ask, renewal_time
+from certshelf.manage.publishing import (
+    bundle_of,
+    failure,
+    issued_bundle,
+    log_files,
+    put_on_shelves,
+)
+from certshelf.manage.signing import Changes, make_csr
+from certshelf.secret import Secret
+from certshelf.shelf.publish import Result
+
+if TYPE_CHECKING:
+    from certshelf.manage.db.records import Records
+
+
+@dataclass
+class Work:
+    """What the steps of one order share. by_hand: a person asked for it, and waits."""
+
+    engine: Engine
+    certificate: ManagedCertificate
+    order: OrderRecord
+    adopt: bool = False
+    by_hand: bool = False
+    progress: Callable[[str], None] = lambda text: None
+    key: Secret | None = None
+    new_key: asyncio.Future[PrivateKey] | None = None
+    bundle: Bundle | None = None
+    results: list[Result] = field(default_factory=list)
+
+    @property
+    def now(self) -> datetime:
+        """The moment."""
+        return self.engine.clock.now()
+
+    @property
+    def csr(self) -> bytes:
+        """The CSR in DER."""
+        return base64.b64decode(self.order.csr)
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """What a step reached. also: what else is written in the same transaction."""
+
+    changes: Changes
+    key: Secret | None = None
+    also: Callable[[Records], None] = lambda records: None
+
+
+async def order(work: Work) -> Stepped:
+    """Open an order at the CA, unless our own limits, a back-off or the clock say later."""
+    engine, certificate = work.engine, work.certificate
+    _begin_key(work)
+    signer = await engine.signer(work.order.issuer)
+    if certificate.status.not_after is not None:
+        await _check_clock(work)
+    await _spend(work)
+    changes = await signer.order(work.order, certificate)
+    return Stepped({"step": Step.ORDERED, **changes})
+
+
+async def authorize(work: Work) -> Stepped:
+    """Prove every name."""
+    _begin_key(work)
+    signer = await work.engine.signer(work.order.issuer)
+    changes = await signer.authorize(work.order, work.certificate)
+    return Stepped({"step": Step.AUTHORIZED, **changes})
+
+
+async def seal_key(work: Work) -> Stepped:
+    """The key is on disk, sealed, before the CA is asked to finalise: a crash burns nothing."""
+    _begin_key(work)
+    if work.certificate.reuse_key and (kept := await _kept_key(work)):
+        key = kept
+    else:
+        assert work.new_key is not None  # noqa: S101 - begun above
+        key = await work.new_key
+    csr = make_csr(key, work.certificate.hosts)
+    work.key = pem(key)
+    changes = {"csr": base64.b64encode(csr).decode(), "step": Step.KEY_SEALED}
+    return Stepped(changes, work.key)
+
+
+async def finalize(work: Work) -> Stepped:
+    """Send the CSR."""
+    signer = await work.engine.signer(work.order.issuer)
+    changes = await signer.finalize(work.order, work.csr)
+    return Stepped({"step": Step.FINALIZED, **changes})
+
+
+async def download(work: Work) -> Stepped:
+    """Fetch the leaf and its chain."""
+    signer = await work.engine.signer(work.order.issuer)
+    chain = await signer.download(work.order, work.certificate, work.csr)
+    if chain is None:
+        return Stepped({"step": Step.KEY_SEALED})
+    text = "".join(c.public_bytes(Encoding.PEM).decode() for c in chain)
+    return Stepped({"chain": text, "step": Step.DOWNLOADED})
+
+
+async def verify(work: Work) -> Stepped:
+    """What the CA gave is what was asked for; from here on it is kept, whatever publishing does."""
+    certificate = work.certificate
+    if work.key is None:
+        work.key = await work.engine.desk.read(lambda r: r.orders.key(work.order.id))
+    bundle = work.bundle = bundle_of(work.key, work.order.chain)
+    now = work.now
+    for host in certificate.hosts:
+        refusal = check(bundle, host, now)
+        if refusal is not None:
+            raise BundleRefused(f"{work.order.issuer} issued something else: {refusal}")
+    keep = functools.partial(_keep, work=work, bundle=bundle, now=now)
+    return Stepped({"step": Step.VERIFIED}, also=keep)
+
+
+async def publish(work: Work) -> Stepped:
+    """Put the bundle on the shelf under each name; one file that fails fails the step.
+
+    The lease is renewed first: who lost the order to another manager publishes nothing.
+    """
+    engine = work.engine
+    bundle = await _issued(work)
+    if work.certificate.mode is Mode.NONE:
+        return Stepped({"step": Step.PUBLISHED})
+    until = work.now + engine.lease
+    await engine.desk.write(lambda records: records.orders.extend(work.order, until))
+    results = await asyncio.get_running_loop().run_in_executor(
+        engine.publishers,
+        functools.partial(
+            put_on_shelves, engine.manager, work.certificate, bundle, adopt=work.adopt
+        ),
+    )
+    work.results.extend(results)
+    also = functools.partial(log_files, now=work.now, bundle=bundle, results=results)
+    if error := failure(results):
+        await engine.desk.write(also)
+        raise error
+    return Stepped({"step": Step.PUBLISHED}, also=also)
+
+
+async def tasks(work: Work) -> Stepped:
+    """What is to be done after publishing: the deployment tasks of the certificate go here."""
+    now, bundle = work.now, await _issued(work)
+    status = _valid(work, bundle, now)
+
+    def also(records: Records) -> None:
+        records.certificates.set_status(work.certificate.id, status)
+        records.events.append(now, "certificate.done", work.certificate.name)
+
+    return Stepped({"step": Step.DONE, "finished_at": now, "error": ""}, also=also)
+
+
+STEPS: Mapping[Step, Callable[[Work], Awaitable[Stepped]]] = MappingProxyType(
+    {
+        Step.NEW: order,
+        Step.ORDERED: authorize,
+        Step.AUTHORIZED: seal_key,
+        Step.KEY_SEALED: finalize,
+        Step.FINALIZED: download,
+        Step.DOWNLOADED: verify,
+        Step.VERIFIED: publish,
+        Step.PUBLISHED: tasks,
+    }
+)
+"""The way of an order: what is done at each step that it reached."""
+
+
+async def _spend(work: Work) -> None:
+    """HeldBack, before the CA hears of it, when the order would meet one of its limits."""
+    engine, now = work.engine, work.now
+    limits = engine.limits(work.order.issuer)
+    if limits is NONE or work.order.order_url:
+        return
+    hosts, waited = work.certificate.hosts, work.order.retry_at is not None
+    until = await engine.desk.write(
+        lambda records: engine.budget.spend(
+            records,
+            work.order.issuer,
+            limits,
+            hosts,
+            now,
+            waited=waited,
+            exempt=bool(work.order.replaces),
+        )
+    )
+    if until is not None:
+        raise HeldBack(
+            f"{work.order.issuer} allows no further order now for {hosts[0]}",
+            hint="it goes on by itself; renewals with ARI are not limited",
+            retry_at=until,
+        )
+
+
+async def _check_clock(work: Work) -> None:
+    """HeldBack, with one event, when this machine's clock is not the CA's."""
+    engine, issuer = work.engine, work.order.issuer
+    wrong = engine.clock_error(issuer)
+    if wrong is None:
+        return
+    if issuer not in engine.clocks_noted:
+        engine.clocks_noted.add(issuer)
+        data = {"error": str(wrong)}
+        await engine.desk.write(
+            lambda records: records.events.append(work.now, "clock.wrong", issuer, data)
+        )
+    raise wrong
+
+
+def _begin_key(work: Work) -> None:
+    """Have a key made while the CA is asked; one that was sealed before is never used again."""
+    if work.new_key is None and not work.certificate.reuse_key:
+        work.new_key = work.engine.new_key(work.certificate.key_type)
+
+
+async def _kept_key(work: Work) -> PrivateKey | None:
+    """The key of the certificate's last bundle, to be used again; None when its type changed."""
+
+    def ask(records: Records) -> tuple[IssuedRecord | None, Secret | None]:
+        issued = records.issued.newest(work.certificate.id)
+        return issued, records.issued.key(issued) if issued else None
+
+    issued, key = await work.engine.desk.read(ask)
+    if issued is None or key is None or issued.key_type != work.certificate.key_type:
+        return None
+    return load(key)
+
+
+async def _issued(work: Work) -> Bundle:
+    if work.bundle is None:
+        work.bundle = await work.engine.desk.read(lambda r: issued_bundle(r, work.certificate))
+    return work.bundle
+
+
+def _keep(records: Records, work: Work, bundle: Bundle, now: datetime) -> None:
+    """Store the bundle, once: a step that is repeated finds it there."""
+    issued = records.issued.newest(work.certificate.id)
+    if issued is not None and issued.serial == bundle.serial:
+        return
+    generation = issued.generation + 1 if issued else 1
+    record = IssuedRecord(
+        certificate_id=work.certificate.id,
+        generation=generation,
+        issuer=work.order.issuer,
+        thumbprint=bundle.thumbprint,
+        thumbprint_sha256=bundle.sha256,
+        serial=bundle.serial,
+        key_type=bundle.key_type,
+        not_before=bundle.not_before,
+        not_after=bundle.not_after,
+        issued_at=now,
+        chain=work.order.chain,
+    )
+    records.issued.put(record, work.key)
+    data = {"serial": bundle.serial, "thumbprint": bundle.thumbprint}
+    records.events.append(now, "certificate.issued", work.certificate.name, data)
+
+
+def _valid(work: Work, bundle: Bundle, now: datetime) -> CertificateStatus:
+    record = work.engine.issuers.get(work.order.issuer)
+    is_acme = record is not None and record.kind is IssuerKind.ACME
+    rng = work.engine.rng
+    return CertificateStatus(
+        state=State.VALID,
+        generation=work.certificate.status.generation + 1,
+        thumbprint=bundle.thumbprint,
+        serial=bundle.serial,
+        not_before=bundle.not_before,
+        not_after=bundle.not_after,
+        renew_at=renewal_time(bundle.not_before, bundle.not_after, rng),
+        last_run_at=now,
+        ari_id=cert_id(bundle.leaf) if is_acme else "",
+        ari_next_at=first_ask(now, rng) if is_acme else None,
+    )
