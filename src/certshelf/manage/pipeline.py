@@ -48,7 +48,7 @@ from certshelf.manage.model import (
     Step,
 )
 from certshelf.manage.plan import is_due, retry_time
-from certshelf.manage.publishing import changed, issued_bundle, log_files, put_on_shelf
+from certshelf.manage.publishing import issued_bundle, log_files, put_on_shelves
 from certshelf.manage.signing import Changes
 from certshelf.manage.steps import STEPS, Work
 from certshelf.secret import Secret
