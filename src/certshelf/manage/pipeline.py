@@ -258,9 +258,9 @@ def _replaces(records: Records, certificate: ManagedCertificate) -> str:
 async def _choose_issuer(work: Work) -> None:
     """The first of the certificate's issuers that may be asked now. HeldBack when none may."""
     candidates = _candidates(work)
-    waits = [work.engine.holds.until(i, work.now, by_hand=work.by_hand) for i in candidates]
+    waits = [_held(work, issuer) for issuer in candidates]
     for issuer, until in zip(candidates, waits, strict=True):
-        if until is None:
+        if until is None and issuer not in work.tried:
             if issuer != work.order.issuer:
                 await _write(work, {"issuer": issuer, "replaces": "", "order_url": ""})
             return
@@ -269,6 +269,12 @@ async def _choose_issuer(work: Work) -> None:
         hint="it goes on by itself; a fallback issuer would go on now: cert edit --fallback",
         retry_at=min(until for until in waits if until is not None),
     )
+
+
+def _held(work: Work, issuer: str) -> datetime | None:
+    """Until when an issuer is left alone; a person may have it asked, once in a run."""
+    by_hand = work.by_hand and issuer not in work.tried
+    return work.engine.holds.until(issuer, work.now, by_hand=by_hand)
 
 
 def _candidates(work: Work) -> list[str]:
@@ -284,13 +290,14 @@ async def _ask_another(work: Work, error: IssuerUnreachable | RateLimited) -> No
     An order that may be paid for is not left so soon: its CA is asked again first.
     """
     engine, issuer, now = work.engine, work.order.issuer, work.now
+    work.tried.add(issuer)
     if not _is_about(error, work.certificate):
         hold = engine.holds.after(issuer, error, now, engine.rng)
         await engine.desk.write(lambda records: holds.store(records, issuer, hold))
     free = [
         other
         for other in _candidates(work)
-        if other != issuer and not engine.holds.until(other, now, by_hand=work.by_hand)
+        if other not in work.tried and _held(work, other) is None
     ]
     if not free or (work.order.step not in _BEFORE_FINALIZE and work.order.attempt < _PATIENCE):
         raise error

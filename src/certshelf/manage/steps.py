@@ -52,7 +52,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class Work:
-    """What the steps of one order share. by_hand: a person asked for it, and waits."""
+    """What the steps of one order share. by_hand: a person asked for it, and waits.
+    tried: the issuers that could not, in this run."""
 
     engine: Engine
     certificate: ManagedCertificate
@@ -64,6 +65,7 @@ class Work:
     new_key: asyncio.Future[PrivateKey] | None = None
     bundle: Bundle | None = None
     results: list[Result] = field(default_factory=list)
+    tried: set[str] = field(default_factory=set)
 
     @property
     def now(self) -> datetime:
