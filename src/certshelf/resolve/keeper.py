@@ -7,6 +7,7 @@ few load files, so that one hanging call never holds up another name.
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -76,6 +77,18 @@ class Keeper:
         self._queue: queue.Queue[Callable[[], object] | None] = queue.Queue(_MAX_QUEUED)
         self._queued: set[str] = set()
         self._threads: list[threading.Thread] = []
+        self._pid = os.getpid()
+
+    def survive_fork(self) -> None:
+        """Start the threads anew in a forked worker: threads do not live on there."""
+        if self._pid == os.getpid():
+            return
+        self._pid = os.getpid()
+        if self._threads and not self._stop.is_set():
+            self._threads, self._queued = [], set()
+            self._queue = queue.Queue(_MAX_QUEUED)
+            self._wake = threading.Event()
+            self.start()
 
     def start(self) -> None:
         """Start the threads, once."""

@@ -28,21 +28,14 @@ class Served:
     data: bytes = field(repr=False)
 
 
-def load(shelf: Shelf, file: str, last: Served | None) -> Served | None:
-    """Read one file from the store and prove that it may be served; None when it is not there.
-
-    last: what is served under this name now. Raises StoreError, BundleError (it does not open,
-    is not sound for its name, is not valid now), OlderBundle (older than last, and no record calls
-    it a rollback), Unvouched (records are demanded and none vouches for these bytes).
-    """
-    blob = shelf.store.get(file)
-    if blob is None:
-        return None
-    return accept(shelf, file, blob.data, blob.version, last)
-
-
 def accept(shelf: Shelf, file: str, data: bytes, version: Version, last: Served | None) -> Served:
-    """Prove that bytes of the store may be served under a file name; errors as load()."""
+    """Prove that bytes of the store may be served under a file name.
+
+    last: what is served under this name now. Raises BundleError (they do not open, are not sound
+    for the name, not valid now), OlderBundle (older than last, and no record calls it a rollback),
+    Unvouched (records are demanded and none vouches for these bytes), StoreError (no record could
+    be read).
+    """
     record = _record(shelf, file) if shelf.manifest.is_signed else None
     if shelf.manifest.is_signed:
         _refuse_unvouched(file, data, record)  # before a byte of it is decoded

@@ -19,7 +19,7 @@ from certshelf.resolve.disk import DiskCache
 from certshelf.resolve.index import NameIndex
 from certshelf.resolve.keeper import Keeper
 from certshelf.resolve.limits import Forgetful, TokenBucket
-from certshelf.resolve.loading import Served, accept_again, is_retired, load
+from certshelf.resolve.loading import Served, accept, accept_again, is_retired
 from certshelf.shelf.shelf import Shelf
 from certshelf.store.base import Version
 
@@ -27,8 +27,11 @@ POLL_SECONDS = 60.0
 _MAX_SERVED = 200_000
 _MAX_ABSENT = 10_000
 _ABSENT_SECONDS = 1.0
-_LOOKS_PER_SECOND = 20.0
-_LOOKS_AT_ONCE = 50.0
+_LOOKS = (20.0, 50.0)
+"""Looks a second, and at once, for names that the index does not have."""
+_FIRST_LOOKS = {True: (5_000.0, 5_000.0), False: (200.0, 500.0)}
+"""The same until the index stands, on a local store and on another: a farm that restarts asks for
+all its names at once."""
 
 Listener = Callable[[frozenset[str]], None]
 
@@ -76,7 +79,9 @@ class Resolver:
         self._served: dict[str, Served] = {}
         self._refused: dict[str, tuple[Version, str]] = {}
         self._absent = Forgetful(_ABSENT_SECONDS, _MAX_ABSENT, self._clock.monotonic)
-        self._looks = TokenBucket(_LOOKS_PER_SECOND, _LOOKS_AT_ONCE, self._clock.monotonic)
+        monotonic = self._clock.monotonic
+        self._first_looks = TokenBucket(*_FIRST_LOOKS[shelf.store.is_local], monotonic)
+        self._looks = TokenBucket(*_LOOKS, monotonic)
         self._flights: dict[str, threading.Lock] = {}
         self._flights_lock = threading.Lock()
         self._listeners: list[Listener] = []
@@ -120,6 +125,7 @@ class Resolver:
 
     def _find(self, files: Callable[[], tuple[str, ...]]) -> Served | None:
         try:
+            self._keeper.survive_fork()
             now = self._clock.now().timestamp()
             for file in files():
                 served = self._newest(file)
@@ -193,7 +199,8 @@ class Resolver:
             return True
         if self._index.is_complete and self._index.is_current():
             return False
-        if not self._looks.take():
+        bucket = self._looks if self._index.is_complete else self._first_looks
+        if not bucket.take():
             return False
         self._state.looks += 1
         return True
@@ -222,15 +229,20 @@ class Resolver:
         """
         last = self._served.get(file) or self._from_disk(file)
         try:
-            served = load(self.shelf, file, last)
+            blob = self.shelf.store.get(file)
+        except StoreError as error:
+            self._store_failed(error)
+            return last
+        if blob is None:
+            return last
+        self._state.loads += 1
+        try:
+            served = accept(self.shelf, file, blob.data, blob.version, last)
         except StoreError as error:
             self._store_failed(error)
             return last
         except CertshelfError as error:
-            self._refuse(file, str(error))
-            return last
-        self._state.loads += 1
-        if served is None:
+            self._refuse(file, blob.version, str(error))
             return last
         self._accept(served)
         return served
@@ -273,12 +285,11 @@ class Resolver:
             self._keeper.later(self._disk.put, served.file, served.data)
         self._keeper.later(self.tell, frozenset({served.file[: -len(SUFFIX)]}))
 
-    def _refuse(self, file: str, why: str) -> None:
-        version = self._version(file)
-        if version is not None:
-            if len(self._refused) > _MAX_ABSENT:
-                self._refused.clear()
-            self._refused[file] = (version, why)
+    def _refuse(self, file: str, version: Version, why: str) -> None:
+        """Remember which bytes were bad, so that they are decoded once and newer ones at once."""
+        if len(self._refused) > _MAX_ABSENT:
+            self._refused.clear()
+        self._refused[file] = (version, why)
 
     def _from_disk(self, file: str) -> Served | None:
         if self._disk is None:

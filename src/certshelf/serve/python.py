@@ -15,6 +15,7 @@ import secrets
 import ssl
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -64,6 +65,8 @@ def server_context(
 
     base = contexts.new()
     base.sni_callback = switch
+    if not isinstance(shelf, Resolver):
+        weakref.finalize(base, resolver.close)
     return base
 
 
