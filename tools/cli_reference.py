@@ -25,6 +25,8 @@ def commands(command: click.Command, context: click.Context) -> Iterator[click.C
     if not isinstance(command, click.Group):
         yield context
         return
+    if command.invoke_without_command:
+        yield context
     for name in command.list_commands(context):
         child = command.get_command(context, name)
         if child is not None and not child.hidden:

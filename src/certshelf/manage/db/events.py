@@ -76,9 +76,9 @@ class Events:
             found = found.where(table.c.subject == subject)
         return [_from_row(row) for row in self._connection.execute(found)][::-1]
 
-    def all(self) -> Iterator[Event]:
-        """Every entry, oldest first, a page at a time."""
-        seq = 0
+    def all(self, after: int = 0) -> Iterator[Event]:
+        """Every entry after number `after`, oldest first, a page at a time."""
+        seq = after
         while page := self.after(seq):
             yield from page
             seq = page[-1].seq
