@@ -9,6 +9,7 @@ import click
 
 from certshelf.cli import output
 from certshelf.cli.challenges import challenge_options, chosen_challenges
+from certshelf.cli.issuing import request, revoke, test
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -141,50 +142,10 @@ def show(home: Path | None, name: str, as_json: bool) -> None:
         click.echo(f"{key:<18} {text if text not in (None, '') else '-'}")
 
 
-@command.command()
-@click.argument("name")
-@click.option("--force", is_flag=True, help="Even when it is not due yet.")
-@click.option("--adopt", is_flag=True, help="Overwrite files that certshelf did not write.")
-@output.as_json
-@click.pass_obj
-def request(home: Path | None, name: str, force: bool, adopt: bool, as_json: bool) -> int:
-    """Issue NAME now and publish it; a no-op when it is not due (alias: renew)."""
-    import asyncio
-
-    from certshelf.cli.shelf import print_result, result_json
-    from certshelf.manage.manager import open_manager
-    from certshelf.manage.pipeline import Run, request_certificate
-
-    def say(text: str) -> None:
-        if not as_json:
-            click.echo(f"   {text}", err=True)
-
-    with open_manager(home) as manager:
-        run: Run = asyncio.run(
-            request_certificate(manager, name, force=force, adopt=adopt, progress=say)
-        )
-    if as_json:
-        output.print_json(
-            {
-                "name": name,
-                "ok": run.ok,
-                "outcome": run.outcome,
-                "serial": run.bundle.serial if run.bundle else None,
-                "thumbprint": run.bundle.thumbprint if run.bundle else None,
-                "error": str(run.error) if run.error else None,
-                "files": [result_json(result) for result in run.results],
-            }
-        )
-        return 0 if run.ok else 1
-    for result in run.results:
-        print_result(result)
-    if run.error:
-        raise run.error
-    output.ok(f"{name} {run.outcome}")
-    return 0
-
-
+command.add_command(request)
 command.add_command(request, "renew")
+command.add_command(revoke)
+command.add_command(test)
 
 
 @command.command("rm")

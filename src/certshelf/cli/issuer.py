@@ -116,3 +116,102 @@ def add(
     with open_manager(home) as manager, manager.database.write() as records:
         add_acme(records, name, AcmeWish(**wish, eab=eab, fallbacks=fallback), manager.clock)
     output.ok(f"issuer {name} added: certshelf issuer test {name} asks it for an account")
+
+
+@command.command()
+@click.argument("name")
+@output.as_json
+@click.pass_obj
+def show(home: Path | None, name: str, as_json: bool) -> None:
+    """Show an issuer, our account there and its thumbprint."""
+    from certshelf.manage.issuers import issuer_json
+    from certshelf.manage.manager import open_manager
+
+    with open_manager(home) as manager, manager.database.read() as records:
+        shown = issuer_json(records, name)
+    if as_json:
+        output.print_json(shown)
+        return
+    for key, value in shown.items():
+        text = ", ".join(map(str, value)) if isinstance(value, list) else value
+        click.echo(f"{key:<18} {text if text not in (None, '') else '-'}")
+
+
+@command.command()
+@click.argument("name")
+@output.as_json
+@click.pass_obj
+def test(home: Path | None, name: str, as_json: bool) -> None:
+    """Ask the CA NAME who it is, and have our account there; no order is made."""
+    import asyncio
+
+    from certshelf.manage.manager import open_manager
+    from certshelf.manage.trial import ask_issuer
+
+    with open_manager(home) as manager:
+        answer = asyncio.run(ask_issuer(manager, name))
+    shown = {
+        "name": name,
+        "ok": True,
+        "account": answer.account_url,
+        "thumbprint": answer.thumbprint,
+        "terms": answer.directory.terms or None,
+        "profiles": sorted(answer.directory.profiles),
+        "ari": bool(answer.directory.renewal_info),
+        "caa": list(answer.directory.caa_identities),
+        "clock_skew_s": round(answer.clock_skew_s),
+    }
+    if as_json:
+        output.print_json(shown)
+        return
+    output.ok(f"{name} answers; our account is {answer.account_url}")
+    profiles = ", ".join(sorted(answer.directory.profiles)) or "none"
+    ari = "yes" if answer.directory.renewal_info else "no"
+    click.echo(f"   profiles: {profiles}; renewal windows (ARI): {ari}")
+
+
+@command.command("rm")
+@click.argument("name")
+@click.pass_obj
+def remove(home: Path | None, name: str) -> None:
+    """Forget the issuer NAME and the key of our account there."""
+    from certshelf.manage.issuers import remove_issuer
+    from certshelf.manage.manager import open_manager
+
+    with open_manager(home) as manager, manager.database.write() as records:
+        remove_issuer(records, name, manager.clock)
+    output.ok(f"issuer {name} removed")
+
+
+@command.command("rollover-key")
+@click.argument("name")
+@click.pass_obj
+def rollover_key(home: Path | None, name: str) -> None:
+    """Give our account at NAME a new key; challenge rules must be written again."""
+    import asyncio
+
+    from certshelf.manage.manager import open_manager
+    from certshelf.manage.trial import change_account_key
+
+    with open_manager(home) as manager:
+        thumbprint = asyncio.run(change_account_key(manager, name))
+    output.ok(f"the account at {name} has a new key: its thumbprint is {thumbprint}")
+    click.echo("   members in farm mode need the rule again: certshelf configure http-01")
+
+
+@command.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def deactivate(home: Path | None, name: str, yes: bool) -> None:
+    """Close our account at NAME for good; its certificates stay valid."""
+    import asyncio
+
+    from certshelf.manage.manager import open_manager
+    from certshelf.manage.trial import close_account
+
+    if not yes:
+        click.confirm(f"Close the account at {name} for good?", abort=True)
+    with open_manager(home) as manager:
+        asyncio.run(close_account(manager, name))
+    output.ok(f"the account at {name} is closed")

@@ -156,3 +156,36 @@ def all_issuers(records: Records) -> list[IssuerRecord]:
     if any(record.name == LOCAL for record in found):
         return found
     return sorted([*found, IssuerRecord(LOCAL, IssuerKind.LOCAL)], key=lambda r: r.name)
+
+
+def issuer_json(records: Records, name: str) -> dict[str, object]:
+    """An issuer and our account there, for people and programs; no secrets."""
+    record = next((one for one in all_issuers(records) if one.name == name), None)
+    record = record or records.issuers.get(name)
+    shown: dict[str, object] = {"name": record.name, "kind": record.kind.value}
+    if record.kind is not IssuerKind.ACME:
+        return shown
+    account = records.accounts.find(name)
+    settings = record.settings
+    return shown | {
+        "directory": settings["directory"],
+        "ca_file": settings.get("ca_file"),
+        "email": settings.get("email"),
+        "profile": settings.get("profile"),
+        "preferred_chain": settings.get("preferred_chain"),
+        "poll_interval": settings.get("poll_interval"),
+        "eab_credential": settings.get("eab_credential"),
+        "fallbacks": list(record.fallbacks),
+        "account": (account.kid or None) if account else None,
+        "status": account.status if account else None,
+        "thumbprint": account.thumbprint if account else None,
+    }
+
+
+def account_thumbprint(records: Records, name: str) -> str:
+    """The thumbprint that ends every answer of an ACME issuer's account (RFC 8555 section 8.1)."""
+    record = records.issuers.get(name)
+    account = records.accounts.find(name)
+    if record.kind is not IssuerKind.ACME or account is None:
+        raise RecordError(f"{name} is no ACME issuer", hint="certshelf issuer ls")
+    return account.thumbprint

@@ -109,7 +109,7 @@ async def request_certificate(
     """
     async with Engine(manager) as engine:
         ask = Ask(force, adopt, by_hand=True)
-        await _tidy_up(engine)
+        await tidy_up(engine)
         async with leases(engine) as held:
             return await request(engine, name, ask, held, progress)
 
@@ -124,8 +124,8 @@ async def request_many(
 ) -> None:
     """The same for many, as many at once as each issuer allows; done is told of each end."""
     async with Engine(manager) as engine:
-        await _tidy_up(engine)
-        await advance_all(engine, names, Ask(force, adopt), done)
+        await tidy_up(engine)
+        await advance_all(engine, names, Ask(force, adopt, by_hand=True), done)
 
 
 async def advance_all(
@@ -420,7 +420,7 @@ def _extend(records: Records, orders: list[OrderRecord], until: datetime) -> Non
             records.orders.extend(order, until)
 
 
-async def _tidy_up(engine: Engine) -> None:
+async def tidy_up(engine: Engine) -> None:
     """Take away the challenge answers that orders left behind which a crash ended."""
 
     def ask(records: Records) -> list[tuple[ChallengeRecord, OrderRecord, ManagedCertificate]]:

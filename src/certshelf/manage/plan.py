@@ -32,6 +32,18 @@ def first_ask(now: datetime, rng: random.Random) -> datetime:
     return now + timedelta(hours=6) * rng.random()
 
 
+def moment_in(
+    start: datetime, end: datetime, chosen: datetime | None, rng: random.Random
+) -> datetime:
+    """A random moment in a renewal window (RFC 9773 section 4.2); one that lies in it stays.
+
+    A window that has passed gives a moment that has passed: renew now.
+    """
+    if chosen is not None and start <= chosen <= end:
+        return chosen
+    return start + (end - start) * rng.random()
+
+
 def is_due(certificate: ManagedCertificate, now: datetime) -> bool:
     """Whether a request would do something now, without being forced."""
     status = certificate.status

@@ -84,9 +84,9 @@ class Solvers:
             case "tls-alpn-01":
                 return await self._responder("tls-alpn-01", _port(choice, 443))
             case "dns-01":
-                return Dns01(await self._writer(choice), _lookup(choice))
+                return Dns01(await self._writer(choice), lookup_of(choice))
             case "dns-persist-01":
-                lookup, wildcard = _lookup(choice), host.startswith("*.")
+                lookup, wildcard = lookup_of(choice), host.startswith("*.")
                 return DnsPersist01(lookup, identity.issuers, identity.account_uri, wildcard)
         raise ConfigError(f"no challenge {choice.type!r}", hint="one of " + ", ".join(TYPES))
 
@@ -201,7 +201,7 @@ def name_server(text: str) -> NameServer:
         ) from None
 
 
-def _lookup(choice: ChallengeChoice) -> Lookup:
+def lookup_of(choice: ChallengeChoice) -> Lookup:
     """The system's resolver, or the one that was given.
 
     A name server on this machine's loopback is nobody's public authority: it is then asked alone.

@@ -91,6 +91,16 @@ class Certificates:
         found = self._select(where)
         return sorted(found, key=lambda one: (one.status.not_after or now, one.name))
 
+    def to_ask(self, now: datetime, limit: int) -> list[ManagedCertificate]:
+        """Those whose renewal window is to be asked for at or before now; expired ones are not."""
+        where = (
+            table.c.auto_renew
+            & (table.c.ari_next_at <= now)
+            & (table.c.not_after > now)
+            & table.c.state.not_in([State.PAUSED.value, State.REVOKED.value])
+        )
+        return self._select(where)[:limit]
+
     def issuers(self, names: Iterable[str]) -> dict[str, str]:
         """The issuer of each name that there is."""
         wanted = set(names)

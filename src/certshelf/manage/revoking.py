@@ -1,0 +1,51 @@
+"""Revoke a managed certificate at the CA that issued it, and remember that it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from certshelf.errors import RecordError
+from certshelf.issue.acme.certificate import Reason
+from certshelf.manage.engine import Engine
+from certshelf.manage.model import IssuedRecord, ManagedCertificate, State
+from certshelf.manage.publishing import issued_bundle
+
+if TYPE_CHECKING:
+    from certshelf.bundle.model import Bundle
+    from certshelf.manage.db.records import Records
+    from certshelf.manage.manager import Manager
+
+
+async def revoke_certificate(manager: Manager, name: str, reason: str) -> str:
+    """Revoke the newest certificate of a name; its serial. Safe to repeat.
+
+    reason: a word of certificate.Reason. The next request makes a new one with a new key; it is
+    not renewed by itself. RecordError when nothing was issued or the local CA signed it, which
+    has no revocation: its leaves live for days.
+    """
+    why = Reason[reason]
+
+    def ask(records: Records) -> tuple[ManagedCertificate, IssuedRecord | None, Bundle]:
+        certificate = records.certificates.get(name)
+        issued = records.issued.newest(certificate.id)
+        return certificate, issued, issued_bundle(records, certificate)
+
+    async with Engine(manager) as engine:
+        certificate, issued, bundle = await engine.desk.read(ask)
+        if issued is None:
+            raise RecordError(f"nothing was issued for {name} yet")
+        signer = await engine.acme(issued.issuer)
+        await signer.revoke(bundle.leaf, why)
+        now = engine.clock.now()
+
+        def note(records: Records) -> None:
+            records.issued.set_revoked(issued, now)
+            found = records.certificates.by_id(certificate.id)
+            status = replace(found.status, state=State.REVOKED)
+            records.certificates.set_status(found.id, status)
+            data = {"serial": bundle.serial, "reason": reason}
+            records.events.append(now, "certificate.revoked", name, data)
+
+        await engine.desk.write(note)
+    return bundle.serial

@@ -1,0 +1,101 @@
+"""Before any order: what would fail for a certificate, and how an ACME issuer answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from certshelf.finding import Finding
+from certshelf.issue.acme.directory import Directory
+from certshelf.issue.acme.identifiers import Identifier
+from certshelf.issue.solve.preflight import Preflight
+from certshelf.manage.acme_signer import AcmeSigner
+from certshelf.manage.engine import Engine
+from certshelf.manage.model import ChallengeChoice, ManagedCertificate
+from certshelf.manage.solvers import CaIdentity, choice_for, lookup_of
+
+if TYPE_CHECKING:
+    from certshelf.manage.manager import Manager
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+async def try_certificate(manager: Manager, name: str) -> list[Finding]:
+    """Present, look for and take away a made-up answer for each name, as its CA would see it.
+
+    The CA is asked for its directory and our account only.
+    """
+    async with Engine(manager) as engine:
+        certificate = await engine.desk.read(lambda records: records.certificates.get(name))
+        signer = await engine.acme(certificate.issuer)
+        found: list[Finding] = []
+        for host in certificate.hosts:
+            found += await _try(engine, signer, certificate, host.ascii)
+        return found
+
+
+async def _try(
+    engine: Engine, signer: AcmeSigner, certificate: ManagedCertificate, host: str
+) -> list[Finding]:
+    choice = choice_for(certificate, host)
+    directory = await signer.client.directory()
+    identity = CaIdentity(directory.caa_identities, signer.account.url)
+    solver = await engine.solvers.make(choice, identity, host)
+    preflight = Preflight(
+        lookup_of(choice),
+        signer.account.thumbprint,
+        signer.account.url,
+        directory.caa_identities,
+        http_port=_port(signer, choice, "http-01", 80),
+        tls_port=_port(signer, choice, "tls-alpn-01", 443),
+    )
+    return await preflight.check([Identifier.parse(host)], [solver])
+
+
+def _port(signer: AcmeSigner, choice: ChallengeChoice, kind: str, public: int) -> int:
+    """Where the CA connects: 80 or 443; a CA on this machine is a test one and asks our port."""
+    local = urlsplit(signer.client.settings.directory_url).hostname in _LOOPBACK
+    port = choice.settings.get("port") if choice.type == kind else None
+    return int(port) if local and port else public
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerAnswer:
+    """What a CA says of itself, and our account there."""
+
+    directory: Directory
+    account_url: str
+    thumbprint: str
+    clock_skew_s: float
+
+
+async def ask_issuer(manager: Manager, name: str) -> IssuerAnswer:
+    """Reach an ACME CA and have our account there, made if need be. IssueError, CredentialError."""
+    async with Engine(manager) as engine:
+        signer = await engine.acme(name)
+        directory = await signer.client.directory()
+        return IssuerAnswer(
+            directory,
+            signer.account.url,
+            signer.account.thumbprint,
+            signer.client.clock_skew.total_seconds(),
+        )
+
+
+async def change_account_key(manager: Manager, name: str) -> str:
+    """Give our account at a CA a new key; its new thumbprint."""
+    from certshelf.manage.accounts import roll_over
+
+    async with Engine(manager) as engine:
+        signer = await engine.acme(name)
+        return (await roll_over(engine.desk, signer.client, signer.issuer)).thumbprint
+
+
+async def close_account(manager: Manager, name: str) -> None:
+    """Deactivate our account at a CA for good."""
+    from certshelf.manage.accounts import deactivate
+
+    async with Engine(manager) as engine:
+        signer = await engine.acme(name)
+        await deactivate(engine.desk, signer.client, signer.issuer)
