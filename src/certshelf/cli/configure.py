@@ -20,12 +20,15 @@ def command(context: click.Context, arguments: tuple[str, ...]) -> int:
     KIND --issuer NAME`) answer the challenges of an ACME issuer by itself.
     """
     if arguments and arguments[0] == "http-01":
-        return http01.main(
-            list(arguments[1:]),
-            prog_name="certshelf configure http-01",
-            standalone_mode=False,
-            obj=context.obj,
-        ) or 0
+        return (
+            http01.main(
+                list(arguments[1:]),
+                prog_name="certshelf configure http-01",
+                standalone_mode=False,
+                obj=context.obj,
+            )
+            or 0
+        )
     from certshelf.serve.reader import main
 
     return main(["configure", *arguments])
