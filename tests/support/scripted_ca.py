@@ -21,6 +21,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 
 from aiohttp import web
 from cryptography import x509
@@ -70,7 +71,7 @@ class ScriptedCa:
 
     validation: "valid", "invalid" or "pending" for ever. slow_looks: how often a finalised order
     says "processing" first, with processing_retry_after. window: the ARI window of every
-    certificate; None for the last third of its life.
+    certificate; None for the last third of its life. ahead: of the CA's clock before ours.
     """
 
     clock: Clock = SYSTEM
@@ -83,6 +84,7 @@ class ScriptedCa:
     processing_retry_after: str = ""
     window: tuple[datetime, datetime] | None = None
     ari_retry_after: str = "21600"
+    ahead: timedelta = timedelta(0)
     host: str = "127.0.0.1"
     port: int = 0
 
@@ -164,7 +166,7 @@ class ScriptedCa:
 
     async def _answer(self, request: web.Request, where: str, number: str) -> web.Response:
         if where == "dir":
-            return web.json_response(self._directory())
+            return web.json_response(self._directory(), headers=self._date())
         if where == "nonce":
             return web.Response(status=204, headers=self._fresh())
         if where == "renewal":
@@ -337,7 +339,11 @@ class ScriptedCa:
         self._made += 1
         nonce = f"nonce-{self._made:08d}"
         self._nonces.add(nonce)
-        return {"Replay-Nonce": nonce}
+        return {"Replay-Nonce": nonce, **self._date()}
+
+    def _date(self) -> dict[str, str]:
+        """The CA's clock, as its Date header tells it."""
+        return {"Date": format_datetime(self.clock.now() + self.ahead, usegmt=True)}
 
     def _reply(
         self, document: dict[str, object], status: int = 200, location: str = ""
