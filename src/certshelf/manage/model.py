@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from certshelf.deploy.triggers import Outcome, Phase, Trigger
 from certshelf.errors import RecordError
 from certshelf.names import HostName
 
@@ -262,23 +263,6 @@ class IssuedRecord:
     revoked_at: datetime | None = None
 
 
-class Phase(StrEnum):
-    """When a task runs: before the request or after it."""
-
-    BEFORE = "before"
-    AFTER = "after"
-
-
-class Trigger(StrEnum):
-    """After which outcome a task runs."""
-
-    SUCCESS = "success"
-    ERROR = "error"
-    ANY = "any"
-    MANUAL = "manual"
-    SKIPPED = "skipped"  # kept, never run; the reason is in skip_reason
-
-
 @dataclass(frozen=True, slots=True)
 class Task:
     """One deployment task of a managed certificate. timeout_s in seconds; id 0 until stored."""
@@ -294,14 +278,6 @@ class Task:
     credential: str = ""
     skip_reason: str = ""
     id: int = 0
-
-
-class Outcome(StrEnum):
-    """How a task ended."""
-
-    OK = "ok"
-    FAILED = "failed"
-    SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import pytest
 from tests.support.clock import FakeClock
 from tests.support.records import certificate
 
+from certshelf.deploy.triggers import Outcome, Phase, Trigger
 from certshelf.errors import CredentialError, RecordError
 from certshelf.farm import Kind, Member
 from certshelf.manage.credentials import remove_credential, set_credential
@@ -18,11 +19,8 @@ from certshelf.manage.model import (
     IssuedRecord,
     IssuerKind,
     IssuerRecord,
-    Outcome,
-    Phase,
     Task,
     TaskRun,
-    Trigger,
 )
 from certshelf.secret import Secret
 

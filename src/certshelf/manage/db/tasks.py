@@ -6,10 +6,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
+from certshelf.deploy.triggers import Outcome, Phase, Trigger
 from certshelf.manage.db import rows
 from certshelf.manage.db.tables import task as table
 from certshelf.manage.db.tables import task_run as runs
-from certshelf.manage.model import Outcome, Phase, Task, TaskRun, Trigger, check_name
+from certshelf.manage.model import Task, TaskRun, check_name
 
 _MAX_LOG = 64 * 1024
 
