@@ -21,6 +21,7 @@ _COMMANDS = {
     "demo": "demo",
     "shelf": "shelf",
     "cert": "cert",
+    "task": "task",
     "issuer": "issuer",
     "credential": "credential",
     "share": "share",

@@ -25,7 +25,7 @@ def print_json(value: object) -> None:
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Aligned columns, no borders, so that the output can be searched, cut and pasted."""
-    texts = [[_clean(cell) for cell in row] for row in rows]
+    texts = [[clean(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headers, *texts, strict=True)]
     click.secho(_line(headers, widths), bold=True)
     for row in texts:
@@ -37,9 +37,9 @@ def print_finding(finding: Finding) -> None:
     colours = {"ok": "green", "info": "cyan", "warning": "yellow", "error": "red"}
     click.secho(finding.severity.value, fg=colours[finding.severity.value], nl=False)
     about = "" if finding.subject in finding.what else f"{finding.subject}: "
-    click.echo(f" {finding.id}: {_clean(about + finding.what)}")
+    click.echo(f" {finding.id}: {clean(about + finding.what)}")
     if finding.do:
-        click.echo(f"      do: {_clean(finding.do)}")
+        click.echo(f"      do: {clean(finding.do)}")
 
 
 def ok(text: str) -> None:
@@ -52,9 +52,9 @@ def bad(text: str, error: CertshelfError | None = None) -> None:
     """One thing that was not done and why, on stderr in the form of every error."""
     why = f": {error}" if error else ""
     click.secho("error", fg="red", nl=False, err=True)
-    click.echo(f": {_clean(text + why)}", err=True)
+    click.echo(f": {clean(text + why)}", err=True)
     if error and error.hint:
-        click.echo(f"hint: {_clean(error.hint)}", err=True)
+        click.echo(f"hint: {clean(error.hint)}", err=True)
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[], None]
         yield lambda: bar.advance(task)
 
 
-def _clean(cell: object) -> str:
+def clean(cell: object) -> str:
     """A cell without control characters: names and errors may come from hostile files."""
     text = "" if cell is None else str(cell)
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -1,4 +1,4 @@
-"""What a task is: all it needs is passed in, and it gives back what it did and what is still old."""
+"""What a task is: all it needs is passed in; it gives back what it did and what is still old."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ def _none(name: str) -> Login:
 class Context:
     """What a task works with. It reads no database, no environment and no settings file.
 
-    bundle: what was issued; None before a first request. password: of PFX files, unless the task
-    names another. login: the task's own credential. credential: opens another one by name, or
-    raises CredentialError. ends_at: on clock.monotonic(), when the task's time is up.
+    bundle: what was issued; None before a first request. password: opens the one of PFX files,
+    which holds unless the task names another. login: the task's own credential. credential: opens
+    another one by name, or raises CredentialError. ends_at: on clock.monotonic(), when the task's
+    time is up.
     owner, signing_key: of the records on further shelves. ok, error: how the run went so far.
     """
 
@@ -46,7 +47,7 @@ class Context:
     phase: Phase = Phase.AFTER
     ok: bool = True
     error: str = ""
-    password: Secret | None = None
+    password: Callable[[], Secret | None] = lambda: None
     login: Login | None = None
     credential: Callable[[str], Login] = _none
     owner: str = ""

@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Self
 
 from certshelf.bundle.model import PfxProfile
 from certshelf.deploy.base import Context, Preview, Stale, TaskOutcome
+from certshelf.deploy.bounded import BoundedStore
 from certshelf.deploy.settings import parse_settings, setting
 from certshelf.deploy.shelf_preview import preview_shelf
-from certshelf.errors import DeployError
+from certshelf.errors import CertshelfError, DeployError
 from certshelf.shelf.publish import Result
 from certshelf.shelf.shelf import Shelf
 from certshelf.store.base import DEADLINE_SECONDS, Store, StoreCredentials
@@ -47,17 +48,12 @@ class DeployToShelf:
 
     def run(self, context: Context) -> TaskOutcome:
         """See Task. One file that fails does not keep the others from being written."""
-        bundle = context.issued()
-        store = open_target(self.store, self.endpoint, context)
         try:
-            results = (
-                self._shelf(store, context)
-                .publish(bundle, context.hosts, adopt=self.adopt, older=True)
-                .results
-            )
-        finally:
-            store.close()
-        return _outcome(store.url, results)
+            results = self._publish(context)
+        except CertshelfError as error:
+            files = [file for host in context.hosts for file in host.file_names()]
+            return TaskOutcome(str(error), tuple(Stale(self.store, f) for f in files), error)
+        return _outcome(self.store, results)
 
     def preview(self, context: Context) -> Preview:
         """See Task."""
@@ -69,8 +65,17 @@ class DeployToShelf:
         finally:
             store.close()
 
+    def _publish(self, context: Context) -> tuple[Result, ...]:
+        bundle = context.issued()
+        store = open_target(self.store, self.endpoint, context)
+        try:
+            shelf = self._shelf(BoundedStore(store, context), context)
+            return shelf.publish(bundle, context.hosts, adopt=self.adopt, older=True).results
+        finally:
+            store.close()
+
     def _shelf(self, store: Store, context: Context) -> Shelf:
-        password = context.credential(self.password).secret if self.password else context.password
+        password = context.credential(self.password).secret if self.password else context.password()
         return Shelf(
             store,
             password,

@@ -21,11 +21,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from certshelf.bundle.model import Bundle
+from certshelf.deploy.triggers import Phase
 from certshelf.errors import (
     CertshelfError,
     ChallengeFailed,
     ConfigError,
     CredentialError,
+    DeployError,
     HeldBack,
     IssueError,
     IssuerUnreachable,
@@ -50,7 +52,7 @@ from certshelf.manage.model import (
 from certshelf.manage.plan import is_due, retry_time
 from certshelf.manage.publishing import issued_bundle, log_files, put_on_shelves
 from certshelf.manage.signing import Changes
-from certshelf.manage.steps import STEPS, Work
+from certshelf.manage.steps import STEPS, Work, run_phase
 from certshelf.secret import Secret
 from certshelf.shelf.publish import Outcome, Result
 
@@ -60,7 +62,15 @@ if TYPE_CHECKING:
 _PATIENCE = 3
 """Failures of an order that may be paid for, before another CA is asked for a new one."""
 _BEFORE_FINALIZE = (Step.NEW, Step.ORDERED, Step.AUTHORIZED)
-_GOES_ON = (StoreError, ShelfError, ChallengeFailed, ConfigError, CredentialError, RateLimited)
+_GOES_ON = (
+    StoreError,
+    ShelfError,
+    ChallengeFailed,
+    ConfigError,
+    CredentialError,
+    RateLimited,
+    DeployError,
+)
 """What a person or time mends: the order is kept and gone on with."""
 
 
@@ -182,6 +192,8 @@ async def request(
         raise
     except CertshelfError as error:
         await _failed(work, error)
+        if work.order.step is not Step.PUBLISHED and not isinstance(error, HeldBack):
+            await run_phase(work, Phase.AFTER, error)
         return Run("failed", work.bundle, tuple(work.results), error)
     finally:
         del held[order.id]
@@ -231,6 +243,9 @@ def _claim(
     now = engine.clock.now()
     certificate = records.certificates.get(name)
     order = records.orders.open_of(certificate.id)
+    if order is not None and _is_left_behind(records, certificate, order, now):
+        _give_up(engine, records, order, now)
+        order = None
     if order is None:
         if not ask.force and not is_due(certificate, now):
             return certificate
@@ -245,6 +260,24 @@ def _claim(
             hint="wait for it; after a crash it is free again in two minutes",
         )
     return certificate, claimed
+
+
+def _is_left_behind(
+    records: Records, certificate: ManagedCertificate, order: OrderRecord, now: datetime
+) -> bool:
+    """Whether only tasks of an order are left, and its certificate is to be renewed already.
+
+    A task that never succeeds must not keep the certificate from being renewed.
+    """
+    issued = records.issued.newest(certificate.id)
+    is_known = issued is not None and issued.serial == certificate.status.serial
+    return order.step is Step.PUBLISHED and is_known and is_due(certificate, now)
+
+
+def _give_up(engine: Engine, records: Records, order: OrderRecord, now: datetime) -> None:
+    claimed = records.orders.claim(order.id, now, engine.owner, now + engine.lease)
+    if claimed is not None:
+        records.orders.checkpoint(claimed, step=Step.FAILED, finished_at=now)
 
 
 def _replaces(records: Records, certificate: ManagedCertificate) -> str:

@@ -61,7 +61,7 @@ def open_shelf_of(home: Home, settings: Settings, group: str = "") -> Shelf:
         read_secret(home, settings, settings.shelf.password_credential),
         profile=PfxProfile(settings.shelf.profile),
         owner=settings.shelf.owner,
-        signing_key=_signing_key(home, settings),
+        signing_key=signing_key(home, settings),
         history=History(
             FolderStore(past),
             SYSTEM,
@@ -100,7 +100,8 @@ def _settings(home: Home) -> Settings:
     return settings
 
 
-def _signing_key(home: Home, settings: Settings) -> Ed25519PrivateKey | None:
+def signing_key(home: Home, settings: Settings) -> Ed25519PrivateKey | None:
+    """The key that signs this manager's records, None when it has none."""
     found = find_credential(home, settings, MANIFEST_KEY)
     return parse_signing_key(found.secret) if found else None
 

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import functools
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certshelf.bundle.check import check
 from certshelf.bundle.model import Bundle, PrivateKey
-from certshelf.errors import BundleRefused, HeldBack
+from certshelf.deploy.triggers import Phase
+from certshelf.errors import BundleRefused, CertshelfError, DeployError, HeldBack
 from certshelf.issue.acme.ari import cert_id
 from certshelf.manage.accounts import load, pem
 from certshelf.manage.budget import NONE
@@ -33,6 +34,7 @@ from certshelf.manage.model import (
     OrderRecord,
     State,
     Step,
+    Task,
 )
 from certshelf.manage.plan import first_ask, renewal_time
 from certshelf.manage.publishing import (
@@ -43,6 +45,8 @@ from certshelf.manage.publishing import (
     put_on_shelves,
 )
 from certshelf.manage.signing import Changes, make_csr
+from certshelf.manage.tasks import Situation, done_in, record, run_tasks
+from certshelf.manage.tasks import failure as failure_of_tasks
 from certshelf.secret import Secret
 from certshelf.shelf.publish import Result
 
@@ -94,6 +98,8 @@ async def order(work: Work) -> Stepped:
     signer = await engine.signer(work.order.issuer)
     if certificate.status.not_after is not None:
         await _check_clock(work)
+    if error := await run_phase(work, Phase.BEFORE):
+        raise error
     await _spend(work)
     changes = await signer.order(work.order, certificate)
     return Stepped({"step": Step.ORDERED, **changes})
@@ -179,15 +185,58 @@ async def publish(work: Work) -> Stepped:
 
 
 async def tasks(work: Work) -> Stepped:
-    """What is to be done after publishing: the deployment tasks of the certificate go here."""
+    """Run the certificate's deployment tasks; one that fails fails the step.
+
+    What is on the shelf counts from here on, whatever the tasks do: the status shows it.
+    """
     now, bundle = work.now, await _issued(work)
-    status = _valid(work, bundle, now)
+    before, status = work.certificate.status, _valid(work, bundle, now)
+    work.certificate = replace(work.certificate, status=replace(status, failures=before.failures))
+    if error := await run_phase(work, Phase.AFTER):
+        raise error
 
     def also(records: Records) -> None:
         records.certificates.set_status(work.certificate.id, status)
         records.events.append(now, "certificate.done", work.certificate.name)
 
     return Stepped({"step": Step.DONE, "finished_at": now, "error": ""}, also=also)
+
+
+async def run_phase(
+    work: Work, phase: Phase, request_error: CertshelfError | None = None
+) -> DeployError | None:
+    """Run and record the tasks of a phase; what failed in them.
+
+    request_error: why the run failed before its tasks; then those on error run. After the request,
+    only a certificate in mode auto has tasks.
+    """
+    engine, certificate = work.engine, work.certificate
+    if phase is Phase.AFTER and certificate.mode is not Mode.AUTO:
+        return None
+    planned = await engine.desk.read(functools.partial(_planned, work=work, phase=phase))
+    if planned is None:
+        return None
+    wanted, situation = planned
+    if request_error is not None:
+        situation = replace(situation, ok=False, error=str(request_error))
+    ran = await asyncio.get_running_loop().run_in_executor(
+        engine.publishers,
+        functools.partial(run_tasks, engine.manager, certificate, wanted, situation, work.progress),
+    )
+    await engine.desk.write(functools.partial(record, certificate=certificate, ran=ran))
+    return failure_of_tasks(ran)
+
+
+def _planned(records: Records, work: Work, phase: Phase) -> tuple[list[Task], Situation] | None:
+    wanted = [task for task in records.tasks.of(work.certificate.id) if task.phase is phase]
+    if not wanted:
+        return None
+    done = done_in(records, work.order.id, wanted)
+    issued = records.issued.newest(work.certificate.id)
+    bundle = work.bundle
+    if bundle is None and issued is not None and issued.has_key:
+        bundle = issued_bundle(records, work.certificate)
+    return wanted, Situation(phase, bundle, order_id=work.order.id, done=done)
 
 
 STEPS: Mapping[Step, Callable[[Work], Awaitable[Stepped]]] = MappingProxyType(
@@ -298,7 +347,9 @@ def _keep(records: Records, work: Work, bundle: Bundle, now: datetime) -> None:
 def _valid(work: Work, bundle: Bundle, now: datetime) -> CertificateStatus:
     record = work.engine.issuers.get(work.order.issuer)
     is_acme = record is not None and record.kind is IssuerKind.ACME
-    rng = work.engine.rng
+    rng, known = work.engine.rng, work.certificate.status
+    if known.serial == bundle.serial:  # an earlier try of this order got so far
+        return replace(known, state=State.VALID, failures=0, last_error="", retry_at=None)
     return CertificateStatus(
         state=State.VALID,
         generation=work.certificate.status.generation + 1,

@@ -14,12 +14,14 @@ from certshelf.errors import RecordError
 from certshelf.manage.db import rows
 from certshelf.manage.db.tables import certificate as table
 from certshelf.manage.db.tables import certificate_host as hosts
+from certshelf.manage.db.tables import orders
 from certshelf.manage.model import (
     CertificateStatus,
     ChallengeChoice,
     ManagedCertificate,
     Mode,
     State,
+    Step,
     check_name,
 )
 from certshelf.names import HostName
@@ -80,12 +82,15 @@ class Certificates:
     def due(self, now: datetime) -> list[ManagedCertificate]:
         """Those to renew by themselves at or before now, the most urgent first.
 
-        New ones count; paused ones do not, nor those whose back-off has not ended.
+        New ones count, and those whose tasks are not all done; paused ones do not, nor those whose
+        back-off has not ended.
         """
+        tasks_left = select(orders.c.certificate_id).where(orders.c.step == Step.PUBLISHED.value)
+        is_due = table.c.renew_at.is_(None) | (table.c.renew_at <= now)
         where = (
             table.c.auto_renew
             & table.c.state.not_in([State.PAUSED.value, State.REVOKED.value])
-            & (table.c.renew_at.is_(None) | (table.c.renew_at <= now))
+            & (is_due | table.c.id.in_(tasks_left))
             & (table.c.retry_at.is_(None) | (table.c.retry_at <= now))
         )
         found = self._select(where)

@@ -1,0 +1,265 @@
+"""Run the deployment tasks of a certificate: in order, each with its own time and log, in records.
+
+Tasks with one position run side by side, others one after the other. What failed is named file by
+file, and stays the run's failure until a later run has repaired it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from certshelf.bundle.model import Bundle
+from certshelf.deploy.base import Context, Login, Stale, TaskOutcome
+from certshelf.deploy.registry import parse_task
+from certshelf.deploy.triggers import Outcome, Phase, Trigger, should_run
+from certshelf.errors import CertshelfError, DeployError, RecordError
+from certshelf.manage.credentials import read_credential
+from certshelf.manage.manager import Manager
+from certshelf.manage.model import ManagedCertificate, Task, TaskRun
+from certshelf.manage.shelves import signing_key
+from certshelf.secret import Secret
+
+if TYPE_CHECKING:
+    from certshelf.manage.db.records import Records
+
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the tasks are run for. ok, error: how the request went. order_id: None by hand."""
+
+    phase: Phase
+    bundle: Bundle | None
+    ok: bool = True
+    error: str = ""
+    order_id: int | None = None
+    by_hand: bool = False
+    done: frozenset[int] = field(default_factory=frozenset)
+    """The tasks that went well earlier in this very order: they are not done twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A task and how it went."""
+
+    task: Task
+    run: TaskRun
+    target: str = ""
+    error: CertshelfError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong: done, or rightly not run."""
+        return self.run.outcome is not Outcome.FAILED
+
+
+def run_tasks(
+    manager: Manager,
+    certificate: ManagedCertificate,
+    tasks: Iterable[Task],
+    situation: Situation,
+    progress: Callable[[str], None] = lambda text: None,
+) -> list[Ran]:
+    """Run what the triggers say, in order, those on error last: they hear of every failure.
+
+    Writes nothing: see record(). Call it from a thread.
+    """
+    ran: list[Ran] = []
+    for _, group in groupby(sorted(tasks, key=_place), key=_place):
+        side_by_side = list(group)
+        now = _so_far(situation, ran)
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="certshelf-task") as pool:
+            ran += pool.map(partial(_run, manager, certificate, now, progress), side_by_side)
+    return ran
+
+
+def failure(ran: Sequence[Ran]) -> DeployError | None:
+    """One error for all tasks that failed, with the files that are still old, or None."""
+    failed = [one for one in ran if not one.ok]
+    if not failed:
+        return None
+    first = failed[0]
+    names = ", ".join(one.task.name for one in failed)
+    stale = [text for one in failed for text in one.run.stale]
+    what = f"task {names} failed: {first.error}; still old: {_few(stale)}"
+    error = DeployError(what, hint=first.error.hint if first.error else "", output=first.run.log)
+    error.__cause__ = first.error
+    return error
+
+
+def record(records: Records, certificate: ManagedCertificate, ran: Iterable[Ran]) -> None:
+    """Store every run, and one event for each that did something or failed."""
+    for one in ran:
+        records.tasks.add_run(one.run)
+        if one.run.outcome is Outcome.SKIPPED:
+            continue
+        kind = "task.done" if one.ok else "task.failed"
+        data: dict[str, object] = {
+            "task": one.task.name,
+            "type": one.task.kind,
+            "target": one.target,
+        }
+        if one.error is not None:
+            data |= {"error": str(one.error), "stale": list(one.run.stale[:100])}
+        records.events.append(one.run.finished_at, kind, certificate.name, data)
+
+
+def done_in(records: Records, order_id: int, tasks: Iterable[Task]) -> frozenset[int]:
+    """The tasks on success that went well in this order already."""
+    found = set()
+    for task in tasks:
+        runs = records.tasks.runs_of(task.id)
+        if task.trigger is Trigger.SUCCESS and any(
+            run.order_id == order_id and run.outcome is Outcome.OK for run in runs
+        ):
+            found.add(task.id)
+    return frozenset(found)
+
+
+def stale_files(records: Records, certificate_id: int) -> list[tuple[Task, TaskRun]]:
+    """The tasks whose newest run that did anything failed, with that run: what is still old."""
+    found = []
+    for task in records.tasks.of(certificate_id):
+        runs = (r for r in records.tasks.runs_of(task.id) if r.outcome is not Outcome.SKIPPED)
+        newest = next(runs, None)
+        if newest is not None and newest.outcome is Outcome.FAILED:
+            found.append((task, newest))
+    return found
+
+
+def run_by_hand(manager: Manager, name: str, task_name: str) -> Ran:
+    """Run one task of a certificate now, whatever its trigger, with what was issued last.
+
+    RecordError when there is no such task.
+    """
+    from certshelf.manage.publishing import issued_bundle
+
+    with manager.database.read() as records:
+        certificate = records.certificates.get(name)
+        task = find_task(records, certificate, task_name)
+        issued = records.issued.newest(certificate.id)
+        bundle = issued_bundle(records, certificate) if issued and issued.has_key else None
+    situation = Situation(task.phase, bundle, by_hand=True)
+    (ran,) = run_tasks(manager, certificate, [task], situation)
+    with manager.database.write() as records:
+        record(records, certificate, [ran])
+    return ran
+
+
+def find_task(records: Records, certificate: ManagedCertificate, name: str) -> Task:
+    """The task of that name; RecordError when there is none."""
+    found = records.tasks.find(certificate.id, name)
+    if found is None:
+        raise RecordError(
+            f"{certificate.name} has no task {name[:64]!r}",
+            hint=f"certshelf task ls {certificate.name}",
+        )
+    return found
+
+
+def context_of(
+    manager: Manager, certificate: ManagedCertificate, task: Task, situation: Situation
+) -> Context:
+    """All that a task needs; its login is opened, other secrets when it asks for them."""
+
+    def credential(name: str) -> Login:
+        found = read_credential(manager.home, manager.settings, name)
+        return Login(found.username, found.secret)
+
+    def password() -> Secret | None:
+        own = certificate.password_credential
+        return credential(own or manager.settings.shelf.password_credential).secret
+
+    return Context(
+        certificate=certificate.name,
+        hosts=certificate.hosts,
+        bundle=situation.bundle,
+        ends_at=manager.clock.monotonic() + task.timeout_s,
+        phase=situation.phase,
+        ok=situation.ok,
+        error=situation.error,
+        password=password,
+        login=credential(task.credential) if task.credential else None,
+        credential=credential,
+        owner=manager.settings.shelf.owner,
+        signing_key=signing_key(manager.home, manager.settings),
+        clock=manager.clock,
+    )
+
+
+def _place(task: Task) -> tuple[bool, int]:
+    return task.trigger is Trigger.ERROR, task.position
+
+
+def _so_far(situation: Situation, ran: Sequence[Ran]) -> Situation:
+    error = failure(ran)
+    if error is None:
+        return situation
+    return replace(situation, ok=False, error=situation.error or str(error))
+
+
+def _run(
+    manager: Manager,
+    certificate: ManagedCertificate,
+    situation: Situation,
+    progress: Callable[[str], None],
+    task: Task,
+) -> Ran:
+    started = manager.clock.now()
+    target = ""
+    why = should_run(task.trigger, ok=situation.ok, by_hand=situation.by_hand)
+    if task.trigger is Trigger.SKIPPED and task.skip_reason:
+        why = task.skip_reason
+    if not why and task.id in situation.done:
+        why = "done earlier in this run"
+    if why:
+        run = TaskRun(task.id, Outcome.SKIPPED, started, started, why, (), situation.order_id)
+        return Ran(task, run)
+    progress(f"task {task.name}")
+    try:
+        target = parse_task(task.kind, task.settings).target
+        outcome = _outcome(manager, certificate, task, situation, target)
+    except CertshelfError as error:
+        outcome = TaskOutcome(str(error), (Stale(target or task.kind),), error)
+    run = TaskRun(
+        task_id=task.id,
+        outcome=Outcome.OK if outcome.ok else Outcome.FAILED,
+        started_at=started,
+        finished_at=manager.clock.now(),
+        log=outcome.log,
+        stale=tuple(map(str, outcome.stale)),
+        order_id=situation.order_id,
+    )
+    return Ran(task, run, target, outcome.error)
+
+
+def _outcome(
+    manager: Manager,
+    certificate: ManagedCertificate,
+    task: Task,
+    situation: Situation,
+    target: str,
+) -> TaskOutcome:
+    """What a task gives; a mistake in a task is that task's failure, not the end of the run."""
+    work = parse_task(task.kind, task.settings)
+    context = context_of(manager, certificate, task, situation)
+    try:
+        return work.run(context)
+    except CertshelfError as error:
+        said = getattr(error, "output", "")
+        log = f"{error}\n{said}" if said else str(error)
+        return TaskOutcome(log, (Stale(target),), error)
+    except Exception as error:  # noqa: BLE001 - a job's outer wall
+        wrong = DeployError(f"a mistake in the task {task.kind}: {type(error).__name__}")
+        return TaskOutcome(str(wrong), (Stale(target),), wrong)
+
+
+def _few(texts: Sequence[str]) -> str:
+    shown = ", ".join(texts[:5])
+    return f"{shown} and {len(texts) - 5} more" if len(texts) > 5 else shown or "nothing"
