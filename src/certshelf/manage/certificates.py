@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from certshelf.bundle.keys import KEY_TYPES
 from certshelf.errors import RecordError
 from certshelf.manage.groups import get_group
 from certshelf.manage.issuers import require_issuer
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import ManagedCertificate
+
+if TYPE_CHECKING:
+    from certshelf.manage.db.records import Records
 
 MAX_HOSTS = 100
 """What the public CAs accept in one certificate (letsencrypt.org, Rate Limits)."""
@@ -17,6 +22,17 @@ def add_certificate(manager: Manager, wish: ManagedCertificate) -> ManagedCertif
     """Store a new one; RecordError when the name is taken, the issuer unknown or it has too many
     hosts. Nothing is requested yet.
     """
+    with manager.database.write() as records:
+        require_possible(records, wish)
+        added = records.certificates.add(wish)
+        data = {"hosts": [host.ascii for host in wish.hosts], "issuer": wish.issuer}
+        records.events.append(manager.clock.now(), "certificate.added", wish.name, data)
+    return added
+
+
+def require_possible(records: Records, wish: ManagedCertificate) -> None:
+    """RecordError or ConfigError for a wish that could never be issued: too many hosts, an unknown
+    issuer, a challenge without its settings, ..."""
     if len(wish.hosts) > MAX_HOSTS:
         raise RecordError(
             f"cannot add {wish.name}: {len(wish.hosts)} hosts, a CA accepts {MAX_HOSTS}",
@@ -28,15 +44,10 @@ def add_certificate(manager: Manager, wish: ManagedCertificate) -> ManagedCertif
         from certshelf.manage.solvers import problems
 
         problems(wish.challenges)
-    with manager.database.write() as records:
-        for issuer in (wish.issuer, *wish.fallbacks):
-            require_issuer(records, issuer)
-        for group in wish.groups:
-            get_group(records, group)
-        added = records.certificates.add(wish)
-        data = {"hosts": [host.ascii for host in wish.hosts], "issuer": wish.issuer}
-        records.events.append(manager.clock.now(), "certificate.added", wish.name, data)
-    return added
+    for issuer in (wish.issuer, *wish.fallbacks):
+        require_issuer(records, issuer)
+    for group in wish.groups:
+        get_group(records, group)
 
 
 def remove_certificate(manager: Manager, name: str) -> None:

@@ -1,0 +1,167 @@
+"""Changes of what is kept issued: planned as values, shown, then made all at once or not at all."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from certshelf.bundle.model import Bundle
+from certshelf.errors import RecordError
+from certshelf.manage.certificates import require_possible
+from certshelf.manage.manager import Manager
+from certshelf.manage.model import CertificateStatus, IssuedRecord, ManagedCertificate, State
+from certshelf.manage.plan import renewal_time
+from certshelf.manage.wish import WISHES, show
+from certshelf.secret import Secret
+
+if TYPE_CHECKING:
+    from certshelf.manage.db.records import Records
+
+_REISSUED = ("hosts", "key")
+"""What no certificate that is issued already can have changed in it."""
+
+
+class Action(StrEnum):
+    """What happens to one managed certificate."""
+
+    ADD = "add"
+    CHANGE = "change"
+    REMOVE = "remove"
+    SAME = "same"
+    LEFT = "left"  # it cannot be; the notes say why
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a plan.
+
+    wish: as it shall be; None for REMOVE and LEFT. fields: (field, was, shall be) of a CHANGE.
+    bundle: issued elsewhere, to start from.
+    """
+
+    name: str
+    action: Action
+    wish: ManagedCertificate | None = None
+    fields: tuple[tuple[str, str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+    bundle: Bundle | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """For programs."""
+        return {
+            "name": self.name,
+            "action": self.action.value,
+            "hosts": [host.ascii for host in self.wish.hosts] if self.wish else [],
+            "fields": [{"field": f, "was": was, "shall_be": new} for f, was, new in self.fields],
+            "notes": list(self.notes),
+        }
+
+
+def plan_changes(
+    wishes: Sequence[ManagedCertificate], there: Iterable[ManagedCertificate], *, prune: bool
+) -> list[Change]:
+    """What makes the records as wished, by name; the rest is left alone unless prune is set."""
+    known = {one.name: one for one in there}
+    changes = [_change(wish, known.get(wish.name)) for wish in wishes]
+    wished = {wish.name for wish in wishes}
+    if prune:
+        changes += [Change(name, Action.REMOVE) for name in known if name not in wished]
+    return changes
+
+
+def _change(wish: ManagedCertificate, was: ManagedCertificate | None) -> Change:
+    if was is None:
+        return Change(wish.name, Action.ADD, wish)
+    fields = tuple(
+        (field, show(getattr(was, attribute)), show(getattr(wish, attribute)))
+        for field, attribute in WISHES.items()
+        if getattr(was, attribute) != getattr(wish, attribute)
+    )
+    if not fields:
+        return Change(wish.name, Action.SAME, wish)
+    kept = replace(wish, id=was.id, status=was.status, created_at=was.created_at)
+    return Change(wish.name, Action.CHANGE, kept, fields)
+
+
+def apply_changes(manager: Manager, changes: Sequence[Change]) -> int:
+    """Make them in one transaction; how many were made. RecordError, and none is, for a bad one.
+
+    Nothing is issued and no file of the shelf is touched. A change that no issued certificate can
+    show (hosts, key) makes the next request issue a new one. Safe to repeat after a new plan.
+    """
+    todo = [c for c in changes if c.action in (Action.ADD, Action.CHANGE, Action.REMOVE)]
+    if not todo:
+        return 0
+    now = manager.clock.now()
+    with manager.database.write() as records:
+        for change in todo:
+            _make(records, change, now)
+    return len(todo)
+
+
+def _make(records: Records, change: Change, now: datetime) -> None:
+    data: Mapping[str, object] = {}
+    kind = {Action.ADD: "added", Action.CHANGE: "changed", Action.REMOVE: "removed"}[change.action]
+    if change.action is Action.REMOVE:
+        records.certificates.remove(change.name)
+    elif change.wish is not None:
+        require_possible(records, change.wish)
+        if change.action is Action.ADD:
+            _add(records, change.wish, change.bundle, now)
+            hosts = [host.ascii for host in change.wish.hosts]
+            data = {"hosts": hosts, "issuer": change.wish.issuer}
+        else:
+            _edit(records, change)
+            data = {"fields": [field for field, _, _ in change.fields]}
+    records.events.append(now, f"certificate.{kind}", change.name, data)
+
+
+def _edit(records: Records, change: Change) -> None:
+    wish = change.wish
+    if wish is None:
+        raise RecordError(f"cannot change {change.name}: nothing is wished")
+    records.certificates.edit(wish)
+    if any(field in _REISSUED for field, _, _ in change.fields):
+        records.certificates.set_status(wish.id, replace(wish.status, renew_at=None, retry_at=None))
+
+
+def _add(records: Records, wish: ManagedCertificate, bundle: Bundle | None, now: datetime) -> None:
+    """Store a new one, and what is issued for it elsewhere as its first bundle."""
+    added = records.certificates.add(replace(wish, created_at=now))
+    if bundle is None or set(bundle.names) != set(wish.hosts):
+        return
+    key = bundle.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    records.issued.put(_issued(added, bundle, now), Secret(key.decode()))
+    status = CertificateStatus(
+        state=State.VALID,
+        generation=1,
+        thumbprint=bundle.thumbprint,
+        serial=bundle.serial,
+        not_before=bundle.not_before,
+        not_after=bundle.not_after,
+        renew_at=renewal_time(bundle.not_before, bundle.not_after, random.Random()),  # noqa: S311
+    )
+    records.certificates.set_status(added.id, status)
+
+
+def _issued(wish: ManagedCertificate, bundle: Bundle, now: datetime) -> IssuedRecord:
+    chain = b"".join(c.public_bytes(Encoding.PEM) for c in (bundle.leaf, *bundle.chain))
+    return IssuedRecord(
+        certificate_id=wish.id,
+        generation=1,
+        issuer=wish.issuer,
+        thumbprint=bundle.thumbprint,
+        thumbprint_sha256=bundle.sha256,
+        serial=bundle.serial,
+        key_type=bundle.key_type,
+        not_before=bundle.not_before,
+        not_after=bundle.not_after,
+        issued_at=now,
+        chain=chain.decode(),
+    )

@@ -1,0 +1,185 @@
+"""certs.toml: what to keep issued, declared in a file; and the same written out, as JSON and CSV.
+
+Only wishes are in it: no state, no secret (a credential is named, never shown).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from certshelf.errors import ConfigError, NameInvalid, RecordError
+from certshelf.manage.model import ChallengeChoice, ManagedCertificate, Mode, check_name
+from certshelf.manage.settings import CertificateSettings
+from certshelf.manage.wish import WISHES, plain
+from certshelf.names import HostName
+
+_TABLE = "certificate"
+_LISTS = ("hosts", "fallbacks", "tags", "groups")
+_FLAGS = ("reuse_key", "auto_renew")
+_CSV = ("siteid", "name", "domains", "includeinautorenew", "issuer", "key", "mode", "tags")
+
+
+def parse(text: str, where: str, defaults: CertificateSettings) -> list[ManagedCertificate]:
+    """The wishes in a file; where: its name, for messages. ConfigError says what is wrong.
+
+    What a wish does not say is as in the settings' [certificates].
+    """
+    try:
+        document = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{where}: no TOML: {error}") from error
+    for key in document:
+        if key != _TABLE:
+            raise ConfigError(f"{where}: {key!r}: expected only [[{_TABLE}]] tables")
+    tables = document.get(_TABLE, [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigError(f"{where}: expected [[{_TABLE}]] tables, two brackets on each side")
+    wishes: dict[str, ManagedCertificate] = {}
+    for number, table in enumerate(tables, 1):
+        wish = _wish(table, f"{where}: certificate {number}", defaults)
+        if wish.name in wishes:
+            raise ConfigError(f"{where}: there are two certificates {wish.name!r}")
+        wishes[wish.name] = wish
+    return list(wishes.values())
+
+
+def _wish(
+    table: Mapping[str, Any], where: str, defaults: CertificateSettings
+) -> ManagedCertificate:
+    name = table.get("name")
+    if not isinstance(name, str):
+        raise ConfigError(f"{where}: expected a name")
+    where = f"{where} ({name[:64]})"
+    for key in table:
+        if key != "name" and key not in WISHES:
+            raise ConfigError(
+                f"{where}: {key!r} is no field of a certificate",
+                hint="these are: name, " + ", ".join(WISHES),
+            )
+    values: dict[str, Any] = {
+        "issuer": defaults.issuer,
+        "key_type": defaults.key,
+        "mode": defaults.mode,
+    }
+    values |= {WISHES[key]: _value(where, key, table[key]) for key in WISHES if key in table}
+    if not values.get("hosts"):
+        raise ConfigError(f"{where}: expected hosts, at least one")
+    try:
+        values["mode"] = Mode(values["mode"])
+        return ManagedCertificate(check_name(name, "certificate"), **values)
+    except ValueError as error:
+        modes = ", ".join(mode.value for mode in Mode)
+        raise ConfigError(f"{where}: mode: expected one of {modes}") from error
+    except RecordError as error:
+        raise ConfigError(f"{where}: {error}", hint=error.hint) from error
+
+
+def _value(where: str, key: str, value: object) -> object:
+    """One field, checked for its type and parsed."""
+    if key == "challenges":
+        return _challenges(where, value)
+    if key in _FLAGS:
+        if not isinstance(value, bool):
+            raise ConfigError(f"{where}: {key}: expected true or false")
+        return value
+    if key not in _LISTS:
+        if not isinstance(value, str):
+            raise ConfigError(f"{where}: {key}: expected a text in quotes")
+        return value
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ConfigError(f"{where}: {key}: expected a list of texts in quotes")
+    items = tuple(dict.fromkeys(value))
+    if key != "hosts":
+        return items
+    try:
+        return tuple(dict.fromkeys(HostName.parse(item) for item in items))
+    except NameInvalid as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _challenges(where: str, value: object) -> tuple[ChallengeChoice, ...]:
+    wrong = ConfigError(
+        f"{where}: challenges: expected tables with type, and pattern, credential, settings",
+        hint='challenges = [{ type = "http-01", pattern = "*" }]',
+    )
+    if not isinstance(value, list):
+        raise wrong
+    found = []
+    for table in value:
+        if not isinstance(table, dict) or not isinstance(table.get("type"), str):
+            raise wrong
+        settings = table.get("settings", {})
+        texts = [table.get("pattern", "*"), table.get("credential", "")]
+        if not isinstance(settings, dict) or not set(table) <= {
+            "type",
+            "pattern",
+            "credential",
+            "settings",
+        }:
+            raise wrong
+        if not all(isinstance(text, str) for text in [*texts, *settings.values()]):
+            raise wrong
+        found.append(ChallengeChoice(table["type"], texts[0], settings, texts[1]))
+    return tuple(found)
+
+
+def as_objects(certificates: Iterable[ManagedCertificate]) -> list[dict[str, object]]:
+    """Wishes as plain objects; what is as by default is left out, but for what everybody reads."""
+    bare = ManagedCertificate("", ())
+    always = ("hosts", "issuer", "key", "mode")
+    return [
+        {"name": one.name}
+        | {
+            key: plain(getattr(one, attribute))
+            for key, attribute in WISHES.items()
+            if key in always or getattr(one, attribute) != getattr(bare, attribute)
+        }
+        for one in certificates
+    ]
+
+
+def to_toml(certificates: Iterable[ManagedCertificate]) -> str:
+    """The file that `parse` reads back as the same wishes."""
+    lines = ["# What certshelf keeps issued: certshelf apply FILE makes it so.", ""]
+    for one in as_objects(certificates):
+        lines.append(f"[[{_TABLE}]]")
+        lines += [f"{key} = {_toml(value)}" for key, value in one.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def to_json(certificates: Iterable[ManagedCertificate]) -> str:
+    """The same as one JSON document."""
+    return json.dumps(as_objects(certificates), ensure_ascii=False, indent=2) + "\n"
+
+
+def to_csv(certificates: Iterable[ManagedCertificate]) -> str:
+    """Columns as Certify's import reads them, and three of ours behind; hosts joined by `;`.
+
+    Certify knows no quotes: no value here holds a comma, a quote or a line break.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONE, escapechar="\\")
+    writer.writerow(_CSV)
+    for one in certificates:
+        hosts = ";".join(host.ascii for host in one.hosts)
+        renew = "true" if one.auto_renew else "false"
+        tags = ";".join(tag.replace(",", " ") for tag in one.tags)
+        writer.writerow((0, one.name, hosts, renew, one.issuer, one.key_type, one.mode.value, tags))
+    return out.getvalue()
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_toml(k)} = {_toml(v)}" for k, v in value.items()) + " }"
+    # A JSON string is a TOML basic string, but for DEL
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
