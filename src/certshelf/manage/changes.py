@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certshelf.bundle.model import Bundle
-from certshelf.errors import RecordError
 from certshelf.manage.certificates import require_possible
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import CertificateStatus, IssuedRecord, ManagedCertificate, State
@@ -23,6 +22,7 @@ from certshelf.secret import Secret
 if TYPE_CHECKING:
     from certshelf.manage.db.records import Records
 
+Fields = tuple[tuple[str, str, str], ...]
 _REISSUED = ("hosts", "key")
 """What no certificate that is issued already can have changed in it."""
 
@@ -48,7 +48,7 @@ class Change:
     name: str
     action: Action
     wish: ManagedCertificate | None = None
-    fields: tuple[tuple[str, str, str], ...] = ()
+    fields: Fields = ()
     notes: tuple[str, ...] = ()
     bundle: Bundle | None = None
 
@@ -106,28 +106,25 @@ def apply_changes(manager: Manager, changes: Sequence[Change]) -> int:
 
 
 def _make(records: Records, change: Change, now: datetime) -> None:
-    data: Mapping[str, object] = {}
-    kind = {Action.ADD: "added", Action.CHANGE: "changed", Action.REMOVE: "removed"}[change.action]
-    if change.action is Action.REMOVE:
+    if change.wish is None:
         records.certificates.remove(change.name)
-    elif change.wish is not None:
-        require_possible(records, change.wish)
-        if change.action is Action.ADD:
-            _add(records, change.wish, change.bundle, now)
-            hosts = [host.ascii for host in change.wish.hosts]
-            data = {"hosts": hosts, "issuer": change.wish.issuer}
-        else:
-            _edit(records, change)
-            data = {"fields": [field for field, _, _ in change.fields]}
-    records.events.append(now, f"certificate.{kind}", change.name, data)
+        records.events.append(now, "certificate.removed", change.name)
+        return
+    require_possible(records, change.wish)
+    if change.action is Action.ADD:
+        _add(records, change.wish, change.bundle, now)
+        data: dict[str, object] = {"hosts": [host.ascii for host in change.wish.hosts]}
+        data["issuer"] = change.wish.issuer
+        records.events.append(now, "certificate.added", change.name, data)
+    else:
+        _edit(records, change.wish, change.fields)
+        data = {"fields": [field for field, _, _ in change.fields]}
+        records.events.append(now, "certificate.changed", change.name, data)
 
 
-def _edit(records: Records, change: Change) -> None:
-    wish = change.wish
-    if wish is None:
-        raise RecordError(f"cannot change {change.name}: nothing is wished")
+def _edit(records: Records, wish: ManagedCertificate, fields: Fields) -> None:
     records.certificates.edit(wish)
-    if any(field in _REISSUED for field, _, _ in change.fields):
+    if any(field in _REISSUED for field, _, _ in fields):
         records.certificates.set_status(wish.id, replace(wish.status, renew_at=None, retry_at=None))
 
 

@@ -32,6 +32,7 @@ KINDS: Mapping[str, EventKind] = MappingProxyType(
     {
         "certificate.added": EventKind(1100, _INFO, "a managed certificate was added"),
         "certificate.removed": EventKind(1101, _WARNING, "a managed certificate was removed"),
+        "certificate.changed": EventKind(1102, _INFO, "what is wanted of it was changed"),
         "certificate.issued": EventKind(1110, _INFO, "a CA issued it; it is kept from here on"),
         "certificate.done": EventKind(1111, _INFO, "it was issued, and published if it is to be"),
         "certificate.failed": EventKind(1112, _ERROR, "a run failed; what was served stays"),
