@@ -19,16 +19,23 @@ def command() -> None:
 @click.option("--store", required=True, help="Where the group's shelf lies.")
 @click.option("--store-credential", default="", help="The login of its store.")
 @click.option("--password-credential", default="", help="The password of its PFX files.")
+@click.option("--reader-credential", default="", help="The login that its servers read with.")
 @click.pass_obj
 def add(
-    home: Path | None, name: str, store: str, store_credential: str, password_credential: str
+    home: Path | None,
+    name: str,
+    store: str,
+    store_credential: str,
+    password_credential: str,
+    reader_credential: str,
 ) -> None:
     """Add the group NAME; cert add --group NAME publishes there."""
     from certshelf.manage.groups import Group, add_group
     from certshelf.manage.manager import open_manager
     from certshelf.manage.setup import absolute_store, make_shelf_folder
 
-    group = Group(name, absolute_store(store), store_credential, password_credential)
+    where = absolute_store(store)
+    group = Group(name, where, store_credential, password_credential, reader_credential)
     with open_manager(home) as manager:
         make_shelf_folder(group.store)
         with manager.database.write() as records:
@@ -51,7 +58,7 @@ def list_groups(home: Path | None, as_json: bool) -> None:
     if as_json:
         output.print_json(rows)
     else:
-        headers = ("NAME", "STORE", "STORE LOGIN", "PASSWORD")
+        headers = ("NAME", "STORE", "STORE LOGIN", "PASSWORD", "READER LOGIN")
         output.print_table(headers, [tuple(row.values()) for row in rows])
 
 

@@ -108,12 +108,15 @@ class CertificateFacts:
 
 @dataclass(frozen=True, slots=True)
 class IssuerFacts:
-    """An issuer: whether it is ready, and how much of its rate budget is left (0.0 to 1.0)."""
+    """An issuer: whether it is ready, and how much of its rate budget is left.
+
+    budget: of the limit that is nearest to its end, 0.0 to 1.0; None when no limit is known.
+    """
 
     name: str
     acme: bool = True
     account: str = "valid"
-    budget: float = 1.0
+    budget: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def _account(context: Context) -> Iterator[Finding]:
 
 def _budget(context: Context) -> Iterator[Finding]:
     for issuer in context.issuers or ():
-        if issuer.budget < LOW_BUDGET:
+        if issuer.budget is not None and issuer.budget < LOW_BUDGET:
             yield warning(
                 "issuer-budget",
                 issuer.name,
@@ -117,6 +117,11 @@ def _no_issuers(context: Context) -> str:
     return "" if context.issuers is not None else "there is no manager here"
 
 
+def _no_budget(context: Context) -> str:
+    known = any(issuer.budget is not None for issuer in context.issuers or ())
+    return _no_issuers(context) or ("" if known else "no CA in use has limits that are counted")
+
+
 def _no_trials(context: Context) -> str:
     return "" if context.challenges is not None else "no challenge was tried"
 
@@ -126,6 +131,6 @@ CHECKS = (
     Check("renewal-failing", "no renewal is failing", _failing, _no_certificates),
     Check("renewal-off", "nothing ends soon with its renewal off", _unattended, _no_certificates),
     Check("issuer-account", "every CA in use has an account", _account, _no_issuers),
-    Check("issuer-budget", "no rate budget is used up", _budget, _no_issuers),
+    Check("issuer-budget", "no rate budget is used up", _budget, _no_budget),
     Check("challenge-reachable", "challenges would be answered", _challenges, _no_trials),
 )

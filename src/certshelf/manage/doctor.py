@@ -25,17 +25,15 @@ from certshelf.iis import status
 from certshelf.manage.asking import ask_members
 from certshelf.manage.bindings import bindings_of
 from certshelf.manage.doctor_machine import look_at_machine
+from certshelf.manage.doctor_share import look_at_share
 from certshelf.manage.groups import all_groups
 from certshelf.manage.iis import windows_path
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import IssuerKind, ManagedCertificate
-from certshelf.manage.publishing import open_group_shelf
+from certshelf.manage.publishing import group_settings, open_group_shelf
 from certshelf.names import HostName
-from certshelf.shelf.access import check as check_share
-from certshelf.shelf.access import on_share
 from certshelf.shelf.inventory import among, pfx_entries
 from certshelf.shelf.shelf import Shelf
-from certshelf.store.base import Store
 
 _NEED_FILES = (*files.CHECKS, *readers.CHECKS, *bound.CHECKS, *drift.CHECKS)
 
@@ -125,13 +123,6 @@ def _files_of(shelf: Shelf, host: HostName) -> Iterator[FileFacts]:
                 yield FileFacts.of(file, _written_at(shelf, name))
 
 
-def _look_at_share(store: Store) -> tuple[Finding, ...]:
-    """With a fresh session: a password that was changed does not end an old one."""
-    share = on_share(store)
-    share.check_login()
-    return tuple(check_share(share))
-
-
 def _wanted(checks: Iterable[Check], only: Collection[str]) -> bool:
     return not only or any(id in only for check in checks for id in check.finding_ids)
 
@@ -204,10 +195,10 @@ def _look_at_shelf(manager: Manager, group: str, context: Context, with_files: b
     if not url:
         return context
     try:
+        settings = group_settings(manager, group) if group else manager.settings
         shelf = open_group_shelf(manager, group) if group else manager.shelf
         url = shelf.store.url
-        share = _look_at_share(shelf.store) if url.startswith("smb:") else None
-        context = replace(context, share=share)
+        context = replace(context, share=look_at_share(manager.home, settings, shelf.store))
         written = {entry.key: entry.modified for entry in pfx_entries(shelf.store)}
         if not with_files:
             return replace(context, shelf=ShelfFacts(shelf.store.url))

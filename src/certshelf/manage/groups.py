@@ -23,12 +23,16 @@ _KEY = "groups"
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group by name. store: where its shelf lies. The credentials are "" for the main shelf's."""
+    """A group by name. store: where its shelf lies. The credentials are "" for the main shelf's.
+
+    reader_credential: the login that its servers read with; "" when the doctor is not to ask as it.
+    """
 
     name: str
     store: str
     store_credential: str = ""
     password_credential: str = ""
+    reader_credential: str = ""
 
 
 def all_groups(records: Records) -> list[Group]:

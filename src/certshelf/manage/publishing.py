@@ -16,6 +16,7 @@ from certshelf.manage.groups import get_group
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import ManagedCertificate
 from certshelf.manage.rotation import rotation_target
+from certshelf.manage.settings import Settings
 from certshelf.manage.shelves import open_shelf_of
 from certshelf.secret import Secret
 from certshelf.shelf.publish import Outcome, Result
@@ -37,16 +38,22 @@ def shelves_of(manager: Manager, certificate: ManagedCertificate) -> tuple[Shelf
 
 def open_group_shelf(manager: Manager, name: str) -> Shelf:
     """The shelf of a group of servers; RecordError when there is no such group."""
+    return open_shelf_of(manager.home, group_settings(manager, name), name)
+
+
+def group_settings(manager: Manager, name: str) -> Settings:
+    """The settings as they are for a group of servers; RecordError when there is no such group."""
     with manager.database.read() as records:
         group = get_group(records, name)
     main = manager.settings.shelf
-    settings = replace(
+    shelf = replace(
         main,
         store=group.store,
         store_credential=group.store_credential or main.store_credential,
         password_credential=group.password_credential or main.password_credential,
+        reader_credential=group.reader_credential,
     )
-    return open_shelf_of(manager.home, replace(manager.settings, shelf=settings), name)
+    return replace(manager.settings, shelf=shelf)
 
 
 def publish_certificate(

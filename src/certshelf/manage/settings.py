@@ -33,6 +33,12 @@ class ShelfSettings:
     store: str = _setting("", "where the shelf lies: a folder, or a file:, smb: or s3: URL")
     store_credential: str = _setting("", "the credential (login) that opens the store, if any")
     store_endpoint: str = _setting("", "address of an S3 server that is not Amazon's")
+    reader_credential: str = _setting(
+        "", "the credential (login) that servers read the share with: the doctor asks as it"
+    )
+    other_accounts: str = _setting(
+        "", "further accounts that belong on the share's access list, by commas"
+    )
     password_credential: str = _setting(
         "shelf-password", "the credential with the one password of all PFX files"
     )

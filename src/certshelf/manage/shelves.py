@@ -44,11 +44,7 @@ def open_settings(home_path: Path | None = None) -> tuple[Home, Settings]:
 def open_configured_store(home_path: Path | None = None, *, login: str = "") -> Store:
     """Where the shelf of a home lies, opened with its own login or with another credential."""
     home = find_home(home_path, os.environ)
-    settings = _settings(home)
-    if not login:
-        return open_store_of(home, settings)
-    credentials = read_login(home, settings, login, settings.shelf.store_endpoint)
-    return open_store(settings.shelf.store, credentials=credentials)
+    return open_store_of(home, _settings(home), login)
 
 
 def open_shelf_of(home: Home, settings: Settings, group: str = "") -> Shelf:
@@ -71,9 +67,9 @@ def open_shelf_of(home: Home, settings: Settings, group: str = "") -> Shelf:
     )
 
 
-def open_store_of(home: Home, settings: Settings) -> Store:
-    """Where the shelf of these settings lies, opened with its login."""
-    login = settings.shelf.store_credential
+def open_store_of(home: Home, settings: Settings, login: str = "") -> Store:
+    """Where the shelf of these settings lies, opened with its own login or another credential."""
+    login = login or settings.shelf.store_credential
     credentials = (
         read_login(home, settings, login, settings.shelf.store_endpoint) if login else None
     )
