@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.support.bundles import make_bundle
 from tests.support.clock import FakeClock
+from tests.support.processes import wait_until
 
 from certshelf.errors import StoreUnreachable
 from certshelf.names import HostName
@@ -276,3 +277,70 @@ def test_background_work_goes_on_in_a_forked_worker(tmp_path: Path) -> None:
         os._exit(0 if found and alive else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     resolver.close()
+
+
+def test_a_file_for_tomorrow_is_served_tomorrow(shelf: Shelf, clock: FakeClock) -> None:
+    today = make_bundle("a.test")
+    tomorrow = make_bundle("a.test", start=clock.now() + timedelta(days=1))
+    shelf.publish(today)
+    resolver = Resolver(shelf)
+    assert resolver.resolve("a.test") == today
+    shelf.store.put("a.test.pfx", tomorrow.to_pfx(PASSWORD), ANY)
+    assert resolver.resolve("a.test") == today
+    clock.advance(86400 + 60)
+    assert resolver.resolve("a.test") == tomorrow
+
+
+def test_a_record_that_comes_after_the_file_makes_it_good(
+    store: CountingStore, clock: FakeClock
+) -> None:
+    key = Ed25519PrivateKey.generate()
+    writer = Shelf(store, PASSWORD, owner="manager", signing_key=key, clock=clock)
+    resolver = Resolver(Shelf(store, PASSWORD, public_key=key.public_key(), clock=clock))
+    bundle = make_bundle("a.test")
+    writer.publish(bundle)
+    record = store.get(record_key("a.test.pfx"))
+    store.delete(record_key("a.test.pfx"))
+    assert resolver.resolve("a.test") is None
+    store.put(record_key("a.test.pfx"), record.data, ANY)
+    clock.advance(15)
+    assert resolver.resolve("a.test") == bundle
+
+
+def test_bytes_that_nobody_foresaw_do_not_drop_what_is_served(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = make_bundle("a.test")
+    shelf.publish(good)
+    resolver = Resolver(shelf)
+    assert resolver.resolve("a.test") == good
+    shelf.store.put("a.test.pfx", b"poison", ANY)
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("certshelf.resolve.resolver.accept", fail)
+    assert resolver.resolve("a.test") == good
+    assert resolver.state().surprises == 1
+    assert "unforeseen" in resolver.state().refused["a.test.pfx"]
+
+
+def test_a_listener_that_fails_does_not_end_the_keepers_thread(
+    shelf: Shelf, store: CountingStore
+) -> None:
+    shelf.publish(make_bundle("a.test"))
+    resolver = Resolver(shelf, poll_seconds=0.01)
+
+    def fail(_: frozenset[str]) -> None:
+        raise ValueError("a listener's own fault")
+
+    resolver.start()
+    try:
+        assert resolver.wait_ready(10)
+        resolver.subscribe(fail)
+        shelf.publish(make_bundle("b.test"))
+        wait_until(lambda: resolver.state().surprises > 0, "the listener's error")
+        shelf.publish(make_bundle("c.test"))
+        wait_until(lambda: resolver.holds(HostName.parse("c.test")), "the next listing")
+    finally:
+        resolver.close()

@@ -50,6 +50,14 @@ class Keepable(Protocol):
         """These may be there now."""
         ...
 
+    def due_again(self) -> list[str]:
+        """Refused files that may be good by now."""
+        ...
+
+    def surprised(self) -> None:
+        """Count an error that nobody foresaw."""
+        ...
+
     def tell(self, stems: frozenset[str]) -> None:
         """Tell the listeners."""
         ...
@@ -157,13 +165,21 @@ class Keeper:
             job = self._queue.get()
             if job is None:
                 return
-            with contextlib.suppress(Exception):  # the thread's outer wall: one job, not all
-                job()
+            self._survive(job)
 
     def _list_forever(self) -> None:
         while not self._stop.is_set():
-            took = self._list()
+            started = self._clock.monotonic()
+            self._survive(self._list)
+            took = self._clock.monotonic() - started
             self._wait(self._poll_seconds, at_least=took * _REST)
+
+    def _survive(self, job: Callable[[], object]) -> None:
+        """A thread's outer wall: a listener's error ends one job, never the thread."""
+        try:
+            job()
+        except Exception:  # noqa: BLE001
+            self._resolver.surprised()
 
     def _wait(self, seconds: float, at_least: float) -> None:
         """Until the poll is due, a hint came, or the folder's own stamp moved."""
@@ -176,25 +192,26 @@ class Keeper:
             if slept >= at_least and self._index.is_behind():
                 return
 
-    def _list(self) -> float:
-        """One listing and what follows from it; how many seconds it took."""
-        started = self._clock.monotonic()
+    def _list(self) -> None:
+        """One listing and what follows from it."""
         try:
             changed = self._index.refresh()
         except StoreError:
-            return 0.0
+            return
         self._ready.set()
         self._changed(changed)
-        return self._clock.monotonic() - started
+        for file in self._resolver.due_again():
+            self.hurry(file)
+
+    def _watch(self) -> None:
+        assert isinstance(self._store, Watchable)  # noqa: S101  start() looked
+        with contextlib.suppress(StoreError):
+            for keys in self._store.watch(self._stop):
+                self._hinted(keys)
 
     def _watch_forever(self) -> None:
-        assert isinstance(self._store, Watchable)  # noqa: S101  start() looked
         while not self._stop.is_set():
-            try:
-                for keys in self._store.watch(self._stop):
-                    self._hinted(keys)
-            except StoreError:
-                pass
+            self._survive(self._watch)
             self._stop.wait(_STAMP_SECONDS)  # a watch that ended is begun again
             self._wake.set()
 

@@ -7,13 +7,21 @@ served because of one error or one not-found.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from certshelf.bundle.model import Bundle
-from certshelf.errors import CertshelfError, NameInvalid, StoreError
+from certshelf.errors import (
+    BundleRefused,
+    CertshelfError,
+    NameInvalid,
+    OlderBundle,
+    StoreError,
+    Unvouched,
+)
 from certshelf.names import SUFFIX, HostName
 from certshelf.resolve.disk import DiskCache
 from certshelf.resolve.index import NameIndex
@@ -21,7 +29,7 @@ from certshelf.resolve.keeper import Keeper
 from certshelf.resolve.limits import Forgetful, TokenBucket
 from certshelf.resolve.loading import Served, accept, accept_again, is_retired
 from certshelf.shelf.shelf import Shelf
-from certshelf.store.base import Version
+from certshelf.store.base import Blob, Version
 
 POLL_SECONDS = 60.0
 _MAX_SERVED = 200_000
@@ -32,8 +40,20 @@ _LOOKS = (20.0, 50.0)
 _FIRST_LOOKS = {True: (5_000.0, 5_000.0), False: (200.0, 500.0)}
 """The same until the index stands, on a local store and on another: a farm that restarts asks for
 all its names at once."""
+_REFUSED_SECONDS = 10.0
+_HEALS = (BundleRefused, OlderBundle, Unvouched)
+"""Refusals that time or a new record ends while the file stays as it is: asked again."""
 
 Listener = Callable[[frozenset[str]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Why this version of a file is not served; until (monotonic seconds): when to ask again."""
+
+    version: Version
+    why: str
+    until: float
 
 
 @dataclass(slots=True)
@@ -77,7 +97,7 @@ class Resolver:
         self._clock = shelf.clock
         self._index = NameIndex(shelf.store)
         self._served: dict[str, Served] = {}
-        self._refused: dict[str, tuple[Version, str]] = {}
+        self._refused: dict[str, _Refusal] = {}
         self._absent = Forgetful(_ABSENT_SECONDS, _MAX_ABSENT, self._clock.monotonic)
         monotonic = self._clock.monotonic
         self._first_looks = TokenBucket(*_FIRST_LOOKS[shelf.store.is_local], monotonic)
@@ -133,7 +153,7 @@ class Resolver:
                     return served
             self._state.misses += 1
         except Exception:  # noqa: BLE001  the handshake's outer wall: a counter, not a crash
-            self._state.surprises += 1
+            self.surprised()
         return None
 
     def known(self, sni: str) -> bool:
@@ -212,7 +232,10 @@ class Resolver:
             return None  # reload() meets the same error and counts it
 
     def _is_refused(self, file: str, version: Version | None) -> bool:
-        return version is not None and self._refused.get(file, ("", ""))[0] == version
+        refusal = self._refused.get(file)
+        if refusal is None or version is None or refusal.version != version:
+            return False
+        return self._clock.monotonic() < refusal.until
 
     def _flight(self, file: str) -> threading.Lock:
         with self._flights_lock:
@@ -230,22 +253,31 @@ class Resolver:
         last = self._served.get(file) or self._from_disk(file)
         try:
             blob = self.shelf.store.get(file)
+            self._state.loads += 1
+            served = self._judge(file, blob, last) if blob else None
         except StoreError as error:
             self._store_failed(error)
             return last
-        if blob is None:
-            return last
-        self._state.loads += 1
-        try:
-            served = accept(self.shelf, file, blob.data, blob.version, last)
-        except StoreError as error:
-            self._store_failed(error)
-            return last
-        except CertshelfError as error:
-            self._refuse(file, blob.version, str(error))
+        if served is None:
             return last
         self._accept(served)
         return served
+
+    def _judge(self, file: str, blob: Blob, last: Served | None) -> Served | None:
+        """What these bytes give, None when they are refused: for this very version, so that a
+        good file which replaces a torn one meanwhile is read."""
+        try:
+            return accept(self.shelf, file, blob.data, blob.version, last)
+        except StoreError:
+            raise
+        except CertshelfError as error:
+            heals = isinstance(error, _HEALS)
+            self._refuse(file, blob.version, str(error), _REFUSED_SECONDS if heals else math.inf)
+        except Exception as error:  # noqa: BLE001  hostile bytes that nobody foresaw: last good stays
+            self.surprised()
+            why = f"unforeseen {type(error).__name__}"
+            self._refuse(file, blob.version, why, _REFUSED_SECONDS)
+        return None
 
     def settle(self, file: str) -> None:
         """A file is gone: stop serving it only if the manager says that it was retired."""
@@ -269,6 +301,15 @@ class Resolver:
             return False
         return not self._is_refused(file, version)
 
+    def due_again(self) -> list[str]:
+        """Refused files that time or a new record may have made good."""
+        now = self._clock.monotonic()
+        return [file for file, refusal in list(self._refused.items()) if refusal.until <= now]
+
+    def surprised(self) -> None:
+        """Something failed in a way that nobody foresaw: counted, and life goes on."""
+        self._state.surprises += 1
+
     def forget_absent(self, stems: frozenset[str]) -> None:
         """These names may be there now."""
         for stem in stems:
@@ -285,11 +326,10 @@ class Resolver:
             self._keeper.later(self._disk.put, served.file, served.data)
         self._keeper.later(self.tell, frozenset({served.file[: -len(SUFFIX)]}))
 
-    def _refuse(self, file: str, version: Version, why: str) -> None:
-        """Remember which bytes were bad, so that they are decoded once and newer ones at once."""
+    def _refuse(self, file: str, version: Version, why: str, seconds: float) -> None:
         if len(self._refused) > _MAX_ABSENT:
             self._refused.clear()
-        self._refused[file] = (version, why)
+        self._refused[file] = _Refusal(version, why, self._clock.monotonic() + seconds)
 
     def _from_disk(self, file: str) -> Served | None:
         if self._disk is None:
@@ -349,5 +389,5 @@ class Resolver:
             store_errors=state.store_errors,
             surprises=state.surprises,
             last_store_error=state.last_store_error,
-            refused={file: why for file, (_, why) in list(self._refused.items())},
+            refused={file: refusal.why for file, refusal in list(self._refused.items())},
         )
