@@ -72,6 +72,7 @@ def in_a_killed_child(action: object) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # the fork is meant
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("write", range(1, WRITES + 1))
 @pytest.mark.parametrize("first", [True, False], ids=["new", "renewed"])
@@ -95,6 +96,7 @@ def test_a_publisher_killed_at_any_write(
     assert left <= {"a.test.pfx", ".certshelf"}
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # the fork is meant
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("write", [1, 2])
 def test_a_retirement_killed_at_any_write_can_be_repeated(

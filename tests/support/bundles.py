@@ -14,6 +14,7 @@ from certshelf.names import HostName
 
 CA_KEY = ec.generate_private_key(ec.SECP256R1())
 _CA_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "certshelf tests")])
+_CA_USAGE = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
 
 
 def _ca() -> x509.Certificate:
@@ -29,6 +30,7 @@ def _ca() -> x509.Certificate:
         .add_extension(
             x509.SubjectKeyIdentifier.from_public_key(CA_KEY.public_key()), critical=False
         )
+        .add_extension(_CA_USAGE, critical=True)
         .sign(CA_KEY, hashes.SHA256())
     )
 
@@ -61,6 +63,10 @@ def make_bundle(
         .not_valid_after(start + timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName(sans), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        # Python 3.13 verifies by the letter of RFC 5280 (VERIFY_X509_STRICT)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(CA_KEY.public_key()), critical=False
+        )
         .sign(CA_KEY, hashes.SHA256())
     )
     return Bundle(key, leaf)

@@ -131,6 +131,7 @@ def test_a_renewal_in_the_middle_goes_to_both_folders(home: Path, tmp_path: Path
         rotating.retire_old(manager, rotation)
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # the fork is meant
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the command is a forked child")
 @pytest.mark.parametrize("kill_at", range(1, 9))
 def test_a_rotation_killed_anywhere_can_be_gone_on_with(
