@@ -24,6 +24,7 @@ from tests.support.homes import manager_in
 from tests.support.records import certificate
 from tests.support.scripted_ca import ScriptedCa
 
+pytestmark = pytest.mark.slow
 FARM = (ChallengeChoice("http-01", settings={"farm": "yes"}),)
 
 

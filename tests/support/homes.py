@@ -19,7 +19,7 @@ from certshelf.secret import generate_password
 def make_home(folder: Path) -> Home:
     """A new home in a folder, ready to publish to FOLDER/shelf."""
     home = find_home(folder / "home", {})
-    (folder / "shelf").mkdir()
+    (folder / "shelf").mkdir(parents=True)
     settings = {"shelf.store": str(folder / "shelf"), "shelf.owner": "test"}
     create_home(home, settings)
     name = load_settings(home.settings).shelf.password_credential

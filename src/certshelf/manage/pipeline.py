@@ -61,6 +61,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = 3
 """Failures of an order that may be paid for, before another CA is asked for a new one."""
+_NOT_WRITTEN = (Step.AUTHORIZED, Step.FINALIZED, Step.DOWNLOADED)
+"""Reached, but written with the next step: a look at the CA's order tells as much."""
 _BEFORE_FINALIZE = (Step.NEW, Step.ORDERED, Step.AUTHORIZED)
 _GOES_ON = (
     StoreError,
@@ -201,7 +203,7 @@ async def request(
 
 
 async def _advance(work: Work) -> None:
-    """Take step after step until the order is done; each is on disk before the next begins."""
+    """Take step after step until the order is done; what cannot be looked up is on disk first."""
     while not work.order.step.is_final:
         if work.order.step is Step.NEW:
             await _choose_issuer(work)
@@ -211,7 +213,11 @@ async def _advance(work: Work) -> None:
         except (IssuerUnreachable, RateLimited) as error:
             await _ask_another(work, error)
             continue
-        await _write(work, stepped.changes, stepped.key, stepped.also)
+        if stepped.changes["step"] in _NOT_WRITTEN:
+            work.unwritten |= stepped.changes
+            work.order = replace(work.order, **stepped.changes)
+        else:
+            await _write(work, stepped.changes, stepped.key, stepped.also)
     if work.engine.holds.ended(work.order.issuer):
         issuer, now = work.order.issuer, work.now
         await work.engine.desk.write(lambda records: holds.forget(records, issuer, now))
@@ -224,12 +230,14 @@ async def _write(
     also: Callable[[Records], None] = lambda records: None,
 ) -> None:
     """One checkpoint; RecordStale when another process has taken the order over."""
+    whole = {**work.unwritten, **changes}
 
     def change(records: Records) -> None:
-        records.orders.checkpoint(work.order, key, **changes)
+        records.orders.checkpoint(work.order, key, **whole)
         also(records)
 
     await work.engine.desk.write(change)
+    work.unwritten, work.written_at = {}, work.engine.clock.monotonic()
     work.order = replace(work.order, **changes)
 
 
@@ -249,8 +257,15 @@ def _claim(
     if order is None:
         if not ask.force and not is_due(certificate, now):
             return certificate
-        replaces = _replaces(records, certificate)
-        order = records.orders.start(certificate.id, certificate.issuer, now, replaces=replaces)
+        order = records.orders.start(
+            certificate.id,
+            certificate.issuer,
+            now,
+            replaces=_replaces(records, certificate),
+            owner=engine.owner,
+            lease_until=now + engine.lease,
+        )
+        return certificate, order
     if is_dead(order.lease_owner):
         records.orders.release(order, order.retry_at)
     claimed = records.orders.claim(order.id, now, engine.owner, now + engine.lease)

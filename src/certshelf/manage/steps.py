@@ -54,10 +54,15 @@ if TYPE_CHECKING:
     from certshelf.manage.db.records import Records
 
 
+_FRESH_S = 5.0
+"""How old the last proof of our claim may be when we publish."""
+
+
 @dataclass
 class Work:
     """What the steps of one order share. by_hand: a person asked for it, and waits.
-    tried: the issuers that could not, in this run."""
+    tried: the issuers that could not, in this run. unwritten: what was reached since the last
+    checkpoint, which was at the monotonic moment written_at."""
 
     engine: Engine
     certificate: ManagedCertificate
@@ -70,6 +75,8 @@ class Work:
     bundle: Bundle | None = None
     results: list[Result] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
+    unwritten: Changes = field(default_factory=dict)
+    written_at: float = 0.0
 
     @property
     def now(self) -> datetime:
@@ -162,14 +169,15 @@ async def verify(work: Work) -> Stepped:
 async def publish(work: Work) -> Stepped:
     """Put the bundle on the shelf under each name; one file that fails fails the step.
 
-    The lease is renewed first: who lost the order to another manager publishes nothing.
+    The claim has just been proved: who lost the order to another manager publishes nothing.
     """
     engine = work.engine
     bundle = await _issued(work)
     if work.certificate.mode is Mode.NONE:
         return Stepped({"step": Step.PUBLISHED})
-    until = work.now + engine.lease
-    await engine.desk.write(lambda records: records.orders.extend(work.order, until))
+    if engine.clock.monotonic() - work.written_at > _FRESH_S:
+        until = work.now + engine.lease
+        await engine.desk.write(lambda records: records.orders.extend(work.order, until))
     results = await asyncio.get_running_loop().run_in_executor(
         engine.publishers,
         functools.partial(
@@ -339,7 +347,7 @@ def _keep(records: Records, work: Work, bundle: Bundle, now: datetime) -> None:
         issued_at=now,
         chain=work.order.chain,
     )
-    records.issued.put(record, work.key)
+    records.issued.add(record, work.key)
     data = {"serial": bundle.serial, "thumbprint": bundle.thumbprint}
     records.events.append(now, "certificate.issued", work.certificate.name, data)
 

@@ -23,12 +23,21 @@ class Issued:
         self._connection = connection
         self._sealer = sealer
 
-    def put(self, record: IssuedRecord, key: Secret | None) -> None:
-        """Store a bundle; safe to repeat. key: the private key in PEM, None when it is not ours."""
+    def add(self, record: IssuedRecord, key: Secret | None) -> None:
+        """Store a bundle of a new generation; RecordError when there is one already."""
+        what = f"bundle {record.generation} of certificate number {record.certificate_id}"
+        rows.insert(self._connection, table, self._values(record, key), what)
+
+    def _values(self, record: IssuedRecord, key: Secret | None) -> dict[str, Any]:
         values = rows.columns(record, without=("has_key",))
         values[_KEY] = ""
         if key is not None:
             values[_KEY] = self._sealer.seal(key, table.name, _row(record), _KEY)
+        return values
+
+    def put(self, record: IssuedRecord, key: Secret | None) -> None:
+        """Store a bundle; safe to repeat. key: the private key in PEM, None when it is not ours."""
+        values = self._values(record, key)
         where = _is(record.certificate_id, record.generation)
         if self._connection.execute(table.update().where(where).values(values)).rowcount == 0:
             what = f"bundle {record.generation} of certificate number {record.certificate_id}"

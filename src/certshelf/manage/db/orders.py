@@ -7,6 +7,7 @@ changes nothing and is RecordStale. Claims and checkpoints of many orders go int
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -32,16 +33,32 @@ class Orders:
         self._sealer = sealer
 
     def start(
-        self, certificate_id: int, issuer: str, now: datetime, *, replaces: str = ""
+        self,
+        certificate_id: int,
+        issuer: str,
+        now: datetime,
+        *,
+        replaces: str = "",
+        owner: str = "",
+        lease_until: datetime | None = None,
     ) -> OrderRecord:
-        """Write the intent, before the CA hears of it.
+        """Write the intent, before the CA hears of it; claimed at once when there is an owner.
 
         RecordError when the certificate has an open order: there is never a second one.
         """
-        record = OrderRecord(0, certificate_id, issuer, created_at=now, replaces=replaces)
+        record = OrderRecord(
+            0,
+            certificate_id,
+            issuer,
+            created_at=now,
+            replaces=replaces,
+            generation=1 if owner else 0,
+            lease_owner=owner,
+            lease_until=lease_until,
+        )
         values = rows.columns(record, without=("id",)) | {"is_open": True}
         what = f"open order for certificate number {certificate_id}"
-        return self.get(rows.insert(self._connection, table, values, what))
+        return replace(record, id=rows.insert(self._connection, table, values, what))
 
     def get(self, order_id: int) -> OrderRecord:
         """The order of that number; RecordError when there is none."""
