@@ -29,6 +29,7 @@ WATCH_SECONDS = 60.0
     type=click.File("rb"),
     help="What `iis check-script` wrote on a server (may be repeated).",
 )
+@click.option("--deep", is_flag=True, help="Also try the challenges, and ask the CAs for the time.")
 @click.option("--watch", is_flag=True, help="Look again every minute; print what changed.")
 @click.option("--list", "list_checks", is_flag=True, help="List the checks and end.")
 @click.pass_obj
@@ -38,6 +39,7 @@ def command(
     as_json: bool,
     junit: bool,
     answers: tuple[BinaryIO, ...],
+    deep: bool,
     watch: bool,
     list_checks: bool,
 ) -> int:
@@ -47,23 +49,23 @@ def command(
     if list_checks:
         return _list()
     if watch:
-        return _watch(home, only)
+        return _watch(home, only, deep)
     from certshelf.doctor import report
 
-    findings = _examine(home, only, [read_answer(file) for file in answers])
+    findings = _examine(home, only, [read_answer(file) for file in answers], deep)
     show = report.as_json if as_json else report.junit if junit else report.text
     click.echo(show(findings), nl=False)
     return report.exit_status(findings)
 
 
 def _examine(
-    home: Path | None, only: Sequence[str], answers: Sequence[str] = ()
+    home: Path | None, only: Sequence[str], answers: Sequence[str], deep: bool
 ) -> tuple[Finding, ...]:
     from certshelf.manage.doctor import run_doctor
     from certshelf.manage.manager import open_manager
 
     with open_manager(home) as manager:
-        return run_doctor(manager, only, answers)
+        return run_doctor(manager, only, answers, deep=deep)
 
 
 def _list() -> int:
@@ -74,13 +76,13 @@ def _list() -> int:
     return 0
 
 
-def _watch(home: Path | None, only: Sequence[str]) -> int:
+def _watch(home: Path | None, only: Sequence[str], deep: bool) -> int:
     """Until interrupted; a finding is printed when it comes, when it changes and when it goes."""
     from certshelf.clock import SYSTEM, iso
 
     known: dict[tuple[str, str], Finding] = {}
     while True:
-        now = {(f.id, f.subject): f for f in _examine(home, only)}
+        now = {(f.id, f.subject): f for f in _examine(home, only, (), deep)}
         for key, finding in now.items():
             if known.get(key) != finding:
                 click.echo(iso(SYSTEM.now()), nl=False)

@@ -121,11 +121,14 @@ class IssuerFacts:
 
 @dataclass(frozen=True, slots=True)
 class ChallengeFacts:
-    """A trial of one host's challenge path. error "" when it would be answered."""
+    """A trial of one host's challenge path. error "" when it would be answered.
+
+    untried: why it could not be tried from here, which says nothing about the host.
+    """
 
     host: str
-    type: str
     error: str = ""
+    untried: str = ""
 
 
 @dataclass(frozen=True, slots=True)

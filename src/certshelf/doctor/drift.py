@@ -37,13 +37,16 @@ def what(served: Served) -> str:
     target, seen = served.target, served.seen
     where = f"{target.member} ({target.host}:{target.port})"
     if seen is None or seen.failure is not None:
-        verb = "refuses the handshake" if served.verdict is Verdict.REFUSED else "does not answer"
-        return f"{where} {verb} for {target.name}"
+        verbs = {
+            Verdict.REFUSED: "refuses the handshake",
+            Verdict.PENDING: "has no certificate yet",
+        }
+        return f"{where} {verbs.get(served.verdict, 'does not answer')} for {target.name}"
     end = f", until {iso(seen.not_after)}" if seen.not_after else ""
     shown = f"certificate {seen.sha256[:16]} ({_names(served)}{end})"
     words = {
         Verdict.CURRENT: f"serves the shelf's {shown}",
-        Verdict.PENDING: f"still serves the earlier {shown}",
+        Verdict.PENDING: f"still serves {shown}",
         Verdict.OLD: f"serves an old {shown}",
         Verdict.OTHER: f"serves another {shown}",
         Verdict.DEFAULT: f"serves its default {shown}",

@@ -99,11 +99,19 @@ def _budget(context: Context) -> Iterator[Finding]:
 
 def _challenges(context: Context) -> Iterator[Finding]:
     for trial in context.challenges or ():
-        if trial.error:
+        if trial.untried:
+            yield info(
+                "challenge-reachable",
+                trial.host,
+                f"the challenge of {trial.host} could not be tried: {trial.untried}",
+                "whether the CA would see the answer is not known",
+                "nothing, while the last renewal went well",
+            )
+        elif trial.error:
             yield error(
                 "challenge-reachable",
                 trial.host,
-                f"{trial.type} for {trial.host} would fail: {trial.error}",
+                f"the challenge of {trial.host} would fail: {trial.error}",
                 "the CA cannot see that the name is ours",
                 "follow the way that the CA takes: DNS, port 80 or 443, redirects, proxies",
             )
@@ -123,7 +131,7 @@ def _no_budget(context: Context) -> str:
 
 
 def _no_trials(context: Context) -> str:
-    return "" if context.challenges is not None else "no challenge was tried"
+    return "" if context.challenges is not None else "no challenge was tried (doctor --deep)"
 
 
 CHECKS = (

@@ -52,6 +52,8 @@ class Failure(StrEnum):
     CLIENT_CERTIFICATE = "client-certificate"
 
 
+NO_CERTIFICATE_YET = frozenset({Failure.ALERT, Failure.CLOSED})
+"""How a server ends a handshake for a name that it knows no certificate for."""
 REFUSALS = frozenset({Failure.ALERT, Failure.PROTOCOL, Failure.CLIENT_CERTIFICATE})
 
 
@@ -155,16 +157,18 @@ def judge(
 
 def _verdict(seen: Seen, expected: Expected, now: datetime, default_sha256: str) -> Verdict:
     name = seen.target.name
+    fresh = _is_fresh(expected, seen.target.kind, now)
+    if fresh and seen.failure in NO_CERTIFICATE_YET:
+        return Verdict.PENDING
     if seen.failure is not None or name is None:
         return Verdict.REFUSED if seen.failure in REFUSALS else Verdict.NO_ANSWER
     if seen.not_after is not None and seen.not_after <= now:
         return Verdict.EXPIRED
     if seen.sha256 == expected.sha256:
         return Verdict.CURRENT
-    covers = seen.covers(name)
-    if covers and _is_fresh(expected, seen.target.kind, now):
+    if fresh:
         return Verdict.PENDING
-    if not covers:
+    if not seen.covers(name):
         return Verdict.DEFAULT if seen.sha256 == default_sha256 else Verdict.OTHER
     older = seen.not_before is not None and seen.not_before < expected.not_before
     return Verdict.OLD if older else Verdict.OTHER
@@ -199,13 +203,13 @@ def _cause(
     kind = seen.target.kind
     if verdict is Verdict.CURRENT:
         return None
+    if verdict is Verdict.PENDING:
+        return Cause.POLLING
     if seen.failure is not None:
         # IIS has no default certificate: without a file it ends the connection (KAUSHAL, 5-7).
         if kind is Kind.IIS and seen.failure in (Failure.CLOSED, Failure.ALERT):
             return Cause.IIS_NO_CERTIFICATE
         return _FAILURES[seen.failure]
-    if verdict is Verdict.PENDING:
-        return Cause.POLLING
     if verdict is Verdict.EXPIRED and seen.sha256 == expected.sha256:
         return Cause.SHELF_EXPIRED
     if _has_own_certificate(seen.target, bindings):

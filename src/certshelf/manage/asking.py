@@ -10,6 +10,7 @@ from certshelf.doctor.context import Context, FileFacts
 from certshelf.doctor.handshake import ask_all
 from certshelf.doctor.served import Expected, Seen, Served, Target, judge, target
 from certshelf.farm import Member
+from certshelf.finding import Severity
 from certshelf.names import HostName
 
 Place = tuple[str, str, int]
@@ -19,10 +20,11 @@ def ask_members(context: Context, hosts: Iterable[HostName] | None = None) -> tu
     """One verdict for each member with an address and each name that the shelf has a file for.
 
     hosts: the names to ask for; None for what each member listens for, or all of the shelf's when
-    that is not known. Runs its own event loop: call it from a thread without one.
+    that is not known, but not those whose file has an error of its own: no server can serve that
+    one, and one finding says so. Runs its own event loop: call it from a thread without one.
     """
     wanted = tuple(hosts) if hosts is not None else None
-    expected = _Expectations(context)
+    expected = _Expectations(context, with_bad=wanted is not None)
     targets = [
         target(member, name)
         for member in context.members
@@ -44,18 +46,24 @@ def _names_of(member: Member, context: Context) -> list[HostName]:
 class _Expectations:
     """What the shelf holds for a name, by the lookup rule: exact, then wildcard."""
 
-    def __init__(self, context: Context) -> None:
-        self._by_host = {f.host: f for f in context.files or () if f.host is not None and f.sha256}
+    def __init__(self, context: Context, *, with_bad: bool) -> None:
+        self._by_host = {f.host: f for f in context.files or () if f.host is not None}
+        self._with_bad = with_bad
 
     def of(self, name: HostName) -> Expected | None:
         for candidate in name.candidates():
             if candidate in self._by_host:
-                return _expected(self._by_host[candidate])
+                return self._expected(self._by_host[candidate])
         return None
+
+    def _expected(self, file: FileFacts) -> Expected | None:
+        if not self._with_bad and any(f.severity is Severity.ERROR for f in file.findings):
+            return None
+        return _expected(file)
 
 
 def _expected(file: FileFacts) -> Expected | None:
-    if file.not_before is None or file.not_after is None:
+    if not file.sha256 or file.not_before is None or file.not_after is None:
         return None
     return Expected(file.file, file.sha256, file.not_before, file.not_after, file.written_at)
 

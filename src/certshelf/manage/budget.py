@@ -17,6 +17,7 @@ from certshelf.names import HostName
 
 if TYPE_CHECKING:
     from certshelf.manage.db.records import Records
+    from certshelf.manage.model import Bucket, IssuerRecord
 
 _SLACK = timedelta(seconds=1)
 
@@ -65,6 +66,11 @@ def names_key(hosts: Iterable[HostName]) -> str:
     """One short text for an exact set of names."""
     text = "\n".join(sorted({host.ascii for host in hosts}))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def limits_of(issuer: IssuerRecord) -> Limits:
+    """What a CA is known to allow, by the `limits` of its settings."""
+    return KNOWN.get(str(issuer.settings.get("limits", "")), NONE)
 
 
 class Budget:
@@ -138,6 +144,33 @@ class Budget:
         elif line is None or slot > line:
             self._line[issuer, kind] = slot
         return slot
+
+
+def share_left(buckets: Iterable[Bucket], limits: Limits, now: datetime) -> float | None:
+    """What is left of the limit that is nearest to its end, 0.0 to 1.0; None without limits.
+
+    buckets: the CA's, as they were last written.
+    """
+    if limits == NONE:
+        return None
+    lowest = 1.0
+    for bucket in buckets:
+        limit = _limit_of(bucket.kind, limits)
+        if limit is not None:
+            passed = max(0.0, (now - bucket.refilled_at).total_seconds())
+            tokens = min(limit.count, bucket.tokens + passed * limit.per_second)
+            lowest = min(lowest, tokens / limit.count)
+    return lowest
+
+
+def _limit_of(kind: str, limits: Limits) -> Limit | None:
+    of_kind = {
+        "orders": limits.orders,
+        "names": limits.per_names,
+        "domain": limits.per_domain,
+        "failed": limits.failures,
+    }
+    return of_kind.get(kind.partition(":")[0])
 
 
 def _wanted(

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from certshelf.doctor import bound, drift, files, readers
 from certshelf.doctor.base import Check, examine_all
@@ -24,27 +25,37 @@ from certshelf.finding import Finding
 from certshelf.iis import status
 from certshelf.manage.asking import ask_members
 from certshelf.manage.bindings import bindings_of
+from certshelf.manage.budget import limits_of, share_left
 from certshelf.manage.doctor_machine import look_at_machine
+from certshelf.manage.doctor_outside import look_outside
 from certshelf.manage.doctor_share import look_at_share
 from certshelf.manage.groups import all_groups
 from certshelf.manage.iis import windows_path
 from certshelf.manage.manager import Manager
-from certshelf.manage.model import IssuerKind, ManagedCertificate
+from certshelf.manage.model import IssuerKind, IssuerRecord, ManagedCertificate
 from certshelf.manage.publishing import group_settings, open_group_shelf
 from certshelf.names import HostName
 from certshelf.shelf.inventory import among, pfx_entries
 from certshelf.shelf.shelf import Shelf
 
+if TYPE_CHECKING:
+    from certshelf.manage.db.records import Records
+
 _NEED_FILES = (*files.CHECKS, *readers.CHECKS, *bound.CHECKS, *drift.CHECKS)
 
 
 def run_doctor(
-    manager: Manager, only: Collection[str] = (), iis_answers: Iterable[str] = ()
+    manager: Manager,
+    only: Collection[str] = (),
+    iis_answers: Iterable[str] = (),
+    *,
+    deep: bool = False,
 ) -> tuple[Finding, ...]:
     """Every check (or those named in only) of everything that this home knows.
 
     Reads the shelf and asks the members only when a check that was asked for needs it.
-    iis_answers: what check scripts wrote on IIS servers, as text.
+    iis_answers: what check scripts wrote on IIS servers, as text. deep: also try the challenges
+    and ask the CAs for the time, which sends requests to them.
     """
     store = windows_path(manager.settings.shelf.store)
     answers = [status.findings(status.parse(text), store=store) for text in iis_answers]
@@ -52,6 +63,7 @@ def run_doctor(
         manager,
         with_files=_wanted(_NEED_FILES, only),
         with_members=_wanted(drift.CHECKS, only),
+        deep=deep,
     )
     told = tuple(chain.from_iterable(answers)) if answers else None
     return examine_all([(main[0], replace(main[1], iis=told)), *groups], CHECKS, only)
@@ -77,7 +89,11 @@ def explain_host(manager: Manager, host: HostName) -> Story:
 
 
 def gather(
-    manager: Manager, *, with_files: bool = True, with_members: bool = True
+    manager: Manager,
+    *,
+    with_files: bool = True,
+    with_members: bool = True,
+    deep: bool = False,
 ) -> list[tuple[str, Context]]:
     """The contexts at this moment: the main one, then one for each group of servers.
 
@@ -86,12 +102,21 @@ def gather(
     contexts = []
     for group, context in _by_group(manager):
         if not group:
-            context = replace(context, manager=look_at_machine(manager))
+            context = _look_around(manager, context, deep)
         context = _look_at_shelf(manager, group, context, with_files)
         if with_members and context.files is not None and any(m.host for m in context.members):
             context = replace(context, served=ask_members(context))
         contexts.append((group, context))
     return contexts
+
+
+def _look_around(manager: Manager, context: Context, deep: bool) -> Context:
+    """The machine; and with deep what the CAs say."""
+    outside = look_outside(manager) if deep else None
+    if outside is None:
+        return replace(context, manager=look_at_machine(manager))
+    machine = look_at_machine(manager, outside.clock_off_seconds)
+    return replace(context, manager=machine, challenges=outside.challenges)
 
 
 def _by_group(manager: Manager) -> list[tuple[str, Context]]:
@@ -141,19 +166,26 @@ def _records(manager: Manager) -> Context:
     with manager.database.read() as records:
         members = tuple(records.members.all())
         certificates = tuple(_certificate(c) for c in records.certificates.all())
-        issuers = []
-        for issuer in records.issuers.all():
-            account = records.accounts.find(issuer.name)
-            is_acme = issuer.kind is IssuerKind.ACME
-            issuers.append(IssuerFacts(issuer.name, is_acme, account.status if account else ""))
+        now = manager.clock.now()
+        issuers = tuple(_issuer(records, issuer, now) for issuer in records.issuers.all())
     bindings, unread = _bindings(members)
     return Context(
-        now=manager.clock.now(),
+        now=now,
         members=members,
         bindings=bindings,
         unread=unread,
         certificates=certificates,
-        issuers=tuple(issuers),
+        issuers=issuers,
+    )
+
+
+def _issuer(records: Records, issuer: IssuerRecord, now: datetime) -> IssuerFacts:
+    account = records.accounts.find(issuer.name)
+    return IssuerFacts(
+        issuer.name,
+        acme=issuer.kind is IssuerKind.ACME,
+        account=account.status if account else "",
+        budget=share_left(records.buckets.of(issuer.name), limits_of(issuer), now),
     )
 
 

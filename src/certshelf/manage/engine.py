@@ -19,7 +19,7 @@ from certshelf.errors import HeldBack
 from certshelf.issue.acme.client import AcmeClient
 from certshelf.manage.accounts import client_settings, open_account, polling
 from certshelf.manage.acme_signer import AcmeSigner
-from certshelf.manage.budget import KNOWN, NONE, Budget, Limits
+from certshelf.manage.budget import NONE, Budget, Limits, limits_of
 from certshelf.manage.desk import Desk
 from certshelf.manage.holds import Holds
 from certshelf.manage.issuers import local_ca
@@ -99,18 +99,15 @@ class Engine:
     def limits(self, issuer: str) -> Limits:
         """What the CA is known to allow."""
         record = self.issuers.get(issuer)
-        return KNOWN.get(str(record.settings.get("limits", "")), NONE) if record else NONE
+        return limits_of(record) if record else NONE
 
     def clock_error(self, issuer: str) -> HeldBack | None:
         """An error when this machine's clock and the CA's Date header differ too much.
 
         A clock that jumped makes everything look due: nothing is renewed until it is right again.
         """
-        signer = self._signers.get(issuer)
-        if not isinstance(signer, AcmeSigner):
-            return None
-        skew = signer.client.clock_skew
-        if abs(skew) <= MAX_SKEW:
+        skew = self.clock_skew(issuer)
+        if skew is None or abs(skew) <= MAX_SKEW:
             return None
         direction = "behind" if skew > timedelta(0) else "ahead of"
         return HeldBack(
@@ -119,6 +116,11 @@ class Engine:
             hint="set the clock (NTP); renewals go on by themselves then",
             retry_at=self.clock.now() + timedelta(minutes=10),
         )
+
+    def clock_skew(self, issuer: str) -> timedelta | None:
+        """The CA's clock minus ours, when last heard; None for a CA that was not asked."""
+        signer = self._signers.get(issuer)
+        return signer.client.clock_skew if isinstance(signer, AcmeSigner) else None
 
     async def _record(self, issuer: str) -> IssuerRecord:
         if issuer not in self.issuers:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from certshelf.errors import CertshelfError
 from certshelf.finding import Finding
 from certshelf.issue.acme.directory import Directory
 from certshelf.issue.acme.identifiers import Identifier
@@ -18,6 +22,7 @@ from certshelf.manage.solvers import CaIdentity, choice_for, lookup_of
 if TYPE_CHECKING:
     from certshelf.manage.manager import Manager
 
+_AT_ONCE = 8
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -33,6 +38,47 @@ async def try_certificate(manager: Manager, name: str) -> list[Finding]:
         for host in certificate.hosts:
             found += await _try(engine, signer, certificate, host.ascii)
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How the names of one certificate stood. untried: why nothing could be found out, or ""."""
+
+    certificate: str
+    findings: tuple[Finding, ...] = ()
+    untried: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """Of several certificates. clock_off_s: how far we are ahead of a CA's clock, or None."""
+
+    trials: tuple[Trial, ...] = ()
+    clock_off_s: float | None = None
+
+
+async def try_certificates(manager: Manager, wanted: Sequence[ManagedCertificate]) -> Trials:
+    """What try_certificate() finds, for several at once; who fails is a Trial, never an error.
+
+    The accounts of their issuers must be there: none is made.
+    """
+    async with Engine(manager) as engine:
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(certificate: ManagedCertificate) -> Trial:
+            async with places:
+                try:
+                    signer = await engine.acme(certificate.issuer)
+                    hosts = [host.ascii for host in certificate.hosts]
+                    found = [await _try(engine, signer, certificate, host) for host in hosts]
+                except CertshelfError as error:
+                    return Trial(certificate.name, untried=str(error))
+                return Trial(certificate.name, tuple(chain.from_iterable(found)))
+
+        trials = await asyncio.gather(*map(one, wanted))
+        skews = [skew for c in wanted if (skew := engine.clock_skew(c.issuer)) is not None]
+        off = max((-skew.total_seconds() for skew in skews), key=abs, default=None)
+        return Trials(tuple(trials), off)
 
 
 async def _try(

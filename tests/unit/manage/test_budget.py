@@ -4,7 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certshelf.manage.budget import LETS_ENCRYPT, Budget, Limit, Limits, registered_domain
+from certshelf.manage.budget import (
+    LETS_ENCRYPT,
+    NONE,
+    Budget,
+    Limit,
+    Limits,
+    registered_domain,
+    share_left,
+)
 from certshelf.manage.db.database import Database
 from certshelf.names import HostName
 
@@ -88,3 +96,20 @@ def test_five_failed_validations_hold_a_name_up_for_a_while(database: Database) 
     assert until
     assert until - NOW < timedelta(minutes=13)
     assert _spend(database, budget, "b.test", NOW, LETS_ENCRYPT) is None
+
+
+def test_what_is_left_is_that_of_the_limit_nearest_to_its_end(database: Database) -> None:
+    limits = Limits(orders=Limit(4, timedelta(hours=4)), per_domain=Limit(2, timedelta(days=1)))
+    budget = Budget()
+
+    def left(now: datetime) -> float | None:
+        with database.read() as records:
+            return share_left(records.buckets.of("le"), limits, now)
+
+    assert left(NOW) == 1.0
+    assert share_left([], NONE, NOW) is None
+    _spend(database, budget, "a.test", NOW, limits)
+    assert left(NOW) == 0.5
+    assert left(NOW + timedelta(days=1)) == 1.0
+    _spend(database, budget, "b.a.test", NOW, limits)
+    assert left(NOW) == 0.0

@@ -53,6 +53,11 @@ class Buckets:
         row = self._connection.execute(select(table).where(where).with_for_update()).first()
         return None if row is None else Bucket(**rows.mapping(row))
 
+    def of(self, scope: str) -> list[Bucket]:
+        """Every bucket of an account or CA, as each was last written."""
+        found = self._connection.execute(select(table).where(table.c.scope == scope))
+        return [Bucket(**rows.mapping(row)) for row in found]
+
     def put(self, bucket: Bucket) -> None:
         """Store a bucket, whether or not there was one."""
         where = (table.c.scope == bucket.scope) & (table.c.kind == bucket.kind)

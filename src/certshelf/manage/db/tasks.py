@@ -41,6 +41,10 @@ class Tasks:
         ordered = found.order_by(table.c.phase.desc(), table.c.position, table.c.id)
         return [_task(row) for row in self._connection.execute(ordered)]
 
+    def all(self) -> list[Task]:
+        """Every task of every certificate."""
+        return [_task(row) for row in self._connection.execute(select(table).order_by(table.c.id))]
+
     def find(self, certificate_id: int, name: str) -> Task | None:
         """The task of that name, or None."""
         where = (table.c.certificate_id == certificate_id) & (table.c.name == name)
