@@ -46,7 +46,7 @@ def command(
 ) -> None:
     """Make the home, key file, database, shelf and PFX password; never overwrite any of them."""
     from certshelf.cli.secrets import read_secret_file
-    from certshelf.manage.setup import StoreLogin, set_up
+    from certshelf.manage.setup import StoreLogin, prepare_store, set_up
 
     password = read_secret_file(password_file) if password_file else None
     login = StoreLogin(
@@ -62,3 +62,5 @@ def command(
         output.ok(f"made {what}")
     for what in report.found:
         click.echo(f"kept {what}")
+    if made := prepare_store(home):
+        output.ok(f"made {made}")

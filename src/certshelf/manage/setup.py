@@ -11,14 +11,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certshelf.clock import SYSTEM, Clock
-from certshelf.errors import ConfigError
+from certshelf.errors import ConfigError, StoreDenied
 from certshelf.manage.credentials import set_credential
 from certshelf.manage.home import Creation, Home, find_home
 from certshelf.manage.model import Credential, CredentialKind
 from certshelf.manage.opening import create_home, open_home
 from certshelf.manage.settings import Settings, Value, load_settings
-from certshelf.manage.shelves import MANIFEST_KEY, local_folder
+from certshelf.manage.shelves import MANIFEST_KEY, local_folder, open_store_of
 from certshelf.secret import Secret, generate_password
+from certshelf.store.smb import SmbStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,37 @@ def set_up(
     return report.with_step(f"shelf {folder}", make_shelf_folder(settings.shelf.store))
 
 
+def prepare_store(home_path: Path | None) -> str:
+    """Try the login of a shelf on a share or in a bucket, and make its folder on the share.
+
+    What was made, "" when nothing was. Raises StoreError with what to do; safe to repeat.
+    """
+    home = find_home(home_path, os.environ)
+    settings = load_settings(home.settings)
+    if local_folder(settings.shelf.store) is not None:
+        return ""
+    store = open_store_of(home, settings)
+    try:
+        if isinstance(store, SmbStore) and _make_root(store):
+            return f"shelf {store.url}"
+        next(iter(store.list()), None)
+        return ""
+    finally:
+        store.close()
+
+
+def _make_root(store: SmbStore) -> bool:
+    try:
+        return store.make_root()
+    except StoreDenied as error:
+        raise StoreDenied(
+            f"{store.url} is not there, and {store.calls.login.username} may not make it",
+            hint="make the folder on the file server, then run the same command again:"
+            " certshelf share plan prints how",
+            code=error.code,
+        ) from error
+
+
 def absolute_store(store: str) -> str:
     """A relative path made absolute: it would mean another folder from another place."""
     if not store.strip():
@@ -111,7 +143,7 @@ def new_manifest_key() -> Secret:
 def make_shelf_folder(store: str) -> bool:
     """Make the folder of a shelf on this machine's file system; whether it was made.
 
-    A share or a bucket is left to its administrator. ConfigError when it cannot be made.
+    A share or a bucket: prepare_store(). ConfigError when it cannot be made.
     """
     folder = local_folder(store)
     if folder is None or folder.is_dir():

@@ -80,6 +80,25 @@ class SmbStore:
         """See Store."""
         return False
 
+    def make_root(self) -> bool:
+        """Make the store's own folder on the share, its parents too, if it is not there.
+
+        Whether it was made. Raises StoreDenied when this account may not.
+        """
+        return self.calls.run("make", "the folder", partial(self._make_root, self.calls.root))
+
+    def _make_root(self, root: str, wire: Wire, ends_at: float) -> bool:
+        try:
+            wire.facts(root)
+            return False
+        except StatusError as error:
+            if error.status not in status.NOT_THERE:
+                raise
+        parts = root.split("\\")
+        for depth in range(1, len(parts) + 1):
+            wire.make_folder("\\".join(parts[:depth]))
+        return True
+
     def get(self, key: str) -> Blob | None:
         """See Store."""
         path = self.calls.path(check_key(key))

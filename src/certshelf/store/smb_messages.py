@@ -7,6 +7,7 @@ input: a number that points outside raises ValueError or struct.error, never mor
 from __future__ import annotations
 
 import importlib
+import logging
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ class Opened:
 
 def library(name: str) -> Any:
     """A module of smbprotocol, imported on first use: only who has a share needs it."""
+    _keep_quiet()
     try:
         return importlib.import_module(f"smbprotocol.{name}")
     except ImportError as error:
@@ -83,6 +85,18 @@ def library(name: str) -> Any:
             "an smb: store needs the package smbprotocol",
             hint="pip install 'certshelf[smb]'",
         ) from error
+
+
+def _keep_quiet() -> None:
+    """Keep the library's own log, tracebacks too, off standard error: our errors say the same.
+
+    Who wants it sets a level on its loggers.
+    """
+    for name in ("smbprotocol", "spnego"):
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET and not logger.handlers:
+            logger.addHandler(logging.NullHandler())
+            logger.propagate = False
 
 
 # --- requests
