@@ -32,7 +32,8 @@ def add(
     """Add the group NAME; cert add --group NAME publishes there."""
     from certshelf.manage.groups import Group, add_group
     from certshelf.manage.manager import open_manager
-    from certshelf.manage.setup import absolute_store, make_shelf_folder
+    from certshelf.manage.publishing import group_settings
+    from certshelf.manage.setup import absolute_store, make_shelf_folder, prepare_store
 
     where = absolute_store(store)
     group = Group(name, where, store_credential, password_credential, reader_credential)
@@ -40,6 +41,9 @@ def add(
         make_shelf_folder(group.store)
         with manager.database.write() as records:
             add_group(records, group, manager.clock)
+        made = prepare_store(manager.home, group_settings(manager, name))
+    if made:
+        output.ok(f"made {made}")
     output.ok(f"group {name} added: certshelf cert add HOST --group {name} publishes there")
 
 

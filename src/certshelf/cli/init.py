@@ -47,6 +47,7 @@ def command(
     """Make the home, key file, database, shelf and PFX password; never overwrite any of them."""
     from certshelf.cli.secrets import read_secret_file
     from certshelf.manage.setup import StoreLogin, prepare_store, set_up
+    from certshelf.manage.shelves import open_settings
 
     password = read_secret_file(password_file) if password_file else None
     login = StoreLogin(
@@ -62,5 +63,6 @@ def command(
         output.ok(f"made {what}")
     for what in report.found:
         click.echo(f"kept {what}")
-    if made := prepare_store(home):
+    if made := prepare_store(*open_settings(home)):
         output.ok(f"made {made}")
+        click.echo("its owner is this login: for least rights let an administrator own it")

@@ -16,6 +16,8 @@ _LOGIN = click.option(
     "--login", default="", help="The named login to use; default: the shelf's own."
 )
 
+_GROUP = click.option("--group", default="", help="The shelf of this group, not the main one.")
+
 
 @click.group()
 def command() -> None:
@@ -52,15 +54,16 @@ def plan(path: str, name: str, writer: str, readers: tuple[str, ...], server: st
 )
 @click.option("--writer", required=True, help="The account that the manager writes with.")
 @_LOGIN
+@_GROUP
 @click.pass_obj
-def grant(home: Path | None, readers: tuple[str, ...], writer: str, login: str) -> None:
+def grant(home: Path | None, readers: tuple[str, ...], writer: str, login: str, group: str) -> None:
     """Give the folder exactly the rights of its readers and one writer, over SMB.
 
     The login must be allowed to change permissions there: an administrator's, not the writer's.
     """
     from certshelf.shelf.access import grant as set_access
 
-    store = _share(home, login)
+    store = _share(home, login, group)
     try:
         set_access(store, readers=readers, writer=writer)
     finally:
@@ -73,10 +76,16 @@ def grant(home: Path | None, readers: tuple[str, ...], writer: str, login: str) 
 @click.option("--reader-login", default="", help="The named login that servers read with.")
 @click.option("--account", "accounts", multiple=True, help="A further account that belongs there.")
 @_LOGIN
+@_GROUP
 @output.as_json
 @click.pass_obj
 def check(
-    home: Path | None, reader_login: str, accounts: tuple[str, ...], login: str, as_json: bool
+    home: Path | None,
+    reader_login: str,
+    accounts: tuple[str, ...],
+    login: str,
+    group: str,
+    as_json: bool,
 ) -> int:
     """Say what is wrong with who may do what; asks the server, writes nothing.
 
@@ -85,8 +94,8 @@ def check(
     from certshelf.finding import Severity
     from certshelf.shelf.access import check as judge_access
 
-    store = _share(home, login)
-    reader = _share(home, reader_login) if reader_login else None
+    store = _share(home, login, group)
+    reader = _share(home, reader_login, group) if reader_login else None
     try:
         findings = judge_access(store, reader, accounts=accounts)
     finally:
@@ -103,8 +112,14 @@ def check(
     return 1 if any(f.severity in (Severity.WARNING, Severity.ERROR) for f in findings) else 0
 
 
-def _share(home: Path | None, login: str) -> SmbStore:
-    from certshelf.manage.shelves import open_configured_store
+def _share(home: Path | None, login: str, group: str) -> SmbStore:
+    from certshelf.manage.shelves import open_configured_store, open_store_of
     from certshelf.shelf.access import on_share
 
-    return on_share(open_configured_store(home, login=login))
+    if not group:
+        return on_share(open_configured_store(home, login=login))
+    from certshelf.manage.manager import open_manager
+    from certshelf.manage.publishing import group_settings
+
+    with open_manager(home) as manager:
+        return on_share(open_store_of(manager.home, group_settings(manager, group), login))

@@ -67,13 +67,11 @@ def set_up(
     return report.with_step(f"shelf {folder}", make_shelf_folder(settings.shelf.store))
 
 
-def prepare_store(home_path: Path | None) -> str:
+def prepare_store(home: Home, settings: Settings) -> str:
     """Try the login of a shelf on a share or in a bucket, and make its folder on the share.
 
     What was made, "" when nothing was. Raises StoreError with what to do; safe to repeat.
     """
-    home = find_home(home_path, os.environ)
-    settings = load_settings(home.settings)
     if local_folder(settings.shelf.store) is not None:
         return ""
     store = open_store_of(home, settings)
