@@ -27,6 +27,8 @@ _COMMANDS = {
     "share": "share",
     "group": "group",
     "member": "member",
+    "run": "run",
+    "service": "service",
     "doctor": "doctor",
     "explain": "explain",
     "iis": "iis",

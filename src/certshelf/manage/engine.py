@@ -9,7 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,18 +36,28 @@ LEASE = timedelta(minutes=2)
 MAX_SKEW = timedelta(minutes=5)
 """How far this machine's clock may be from a CA's before renewals stop."""
 Sleep = Callable[[float], Awaitable[None]]
+Opening = Callable[[datetime], "datetime | None"]
 
 
 class Engine:
     """Opens what is needed when it is needed, once. Use it as an async context manager."""
 
     def __init__(
-        self, manager: Manager, *, lease: timedelta = LEASE, sleep: Sleep = asyncio.sleep
+        self,
+        manager: Manager,
+        *,
+        lease: timedelta = LEASE,
+        sleep: Sleep = asyncio.sleep,
+        opening: Opening = lambda now: None,
     ) -> None:
+        """opening: when files may be deployed that nobody asked for by hand; None for now."""
         self.manager = manager
         self.clock = manager.clock
         self.lease = lease
         self.sleep = sleep
+        self.opening = opening
+        self.stopping = False
+        """Set to let every order end at its next step, resumable."""
         self.owner = owner()
         self.rng = random.Random()  # noqa: S311 - spreads load, guards nothing
         self.desk = Desk(manager.database)

@@ -37,6 +37,8 @@ KINDS: Mapping[str, EventKind] = MappingProxyType(
         "certificate.done": EventKind(1111, _INFO, "it was issued, and published if it is to be"),
         "certificate.failed": EventKind(1112, _ERROR, "a run failed; what was served stays"),
         "certificate.fallback": EventKind(1113, _WARNING, "another CA was asked instead"),
+        "certificate.window": EventKind(1114, _INFO, "its CA names another time to renew it"),
+        "certificate.revoked": EventKind(1115, _WARNING, "it was revoked at its CA"),
         "task.done": EventKind(1130, _INFO, "a deployment task did its work"),
         "task.failed": EventKind(1131, _ERROR, "a deployment task failed; stale names what is old"),
         "task.added": EventKind(1132, _INFO, "a deployment task was added"),

@@ -1,4 +1,4 @@
-"""Where events go besides the records: the journal of systemd, and the Windows Event Log."""
+"""Where events go besides the records: the journal, the Windows Event Log, lines."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import ctypes
 import os
 import socket
 import struct
-from typing import Any, Protocol
+import sys
+from typing import Any, Protocol, TextIO
 
+from certshelf.clock import iso
 from certshelf.errors import ConfigError, DeployError
 from certshelf.finding import Severity
 from certshelf.manage.event_export import jsonl, message
@@ -33,6 +35,24 @@ class EventOutput(Protocol):
     def close(self) -> None:
         """Give back what is open; safe to repeat."""
         ...
+
+
+class Lines:
+    """One line an event on a stream, as a service manager or a container collects them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, event: Event) -> None:
+        """See EventOutput."""
+        try:
+            self._stream.write(f"{iso(event.at)} {message(event)}\n")
+            self._stream.flush()
+        except (OSError, ValueError) as error:
+            raise DeployError("the output of the service takes no events") from error
+
+    def close(self) -> None:
+        """See EventOutput: the stream is not ours."""
 
 
 class Journal:
@@ -131,7 +151,9 @@ class WindowsEventLog:
 
 
 def open_output(name: str) -> EventOutput | None:
-    """The output that a setting names: `journald`, `windows-event-log`, or "" for none."""
+    """The output that a setting names; None for `none`."""
+    if name == "stdout":
+        return Lines(sys.stdout)
     if name == "journald":
         return Journal()
     return WindowsEventLog() if name == "windows-event-log" else None

@@ -205,6 +205,8 @@ async def request(
 async def _advance(work: Work) -> None:
     """Take step after step until the order is done; what cannot be looked up is on disk first."""
     while not work.order.step.is_final:
+        if work.engine.stopping:
+            raise HeldBack("certshelf was stopped: it goes on at the next start", retry_at=work.now)
         if work.order.step is Step.NEW:
             await _choose_issuer(work)
         work.progress(work.order.step.value)

@@ -77,18 +77,79 @@ class CertificateSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """[service]: how `certshelf run` goes about it."""
+
+    listen: str = _setting(
+        "127.0.0.1:9411", "loopback address and port of /metrics and /healthz; empty: none"
+    )
+    tick_seconds: int = _setting(30, "how often to look for what is due", least=1)
+    budget_per_hour: int = _setting(
+        0, "at most so many orders begin in any hour, counted over all managers; 0: no limit"
+    )
+    windows: str = _setting(
+        "",
+        "when files may be deployed, as in `mon-fri 02:00-05:00; sun 22:00-04:00`; empty: always",
+    )
+    time_zone: str = _setting("", "whose time windows are in, as in Europe/Berlin; empty: UTC")
+    doctor_minutes: int = _setting(60, "how often the doctor looks at everything; 0: never")
+    events_to: str = _setting(
+        "stdout",
+        "where events go besides the database",
+        one_of=("stdout", "journald", "windows-event-log", "none"),
+    )
+    drain_seconds: int = _setting(60, "how long a stop waits for steps that are under way", least=1)
+
+
+@dataclass(frozen=True, slots=True)
+class NotifySettings:
+    """[notify]: who is told when something needs a person."""
+
+    smtp: str = _setting("", "host:port of your own mail server; empty: no mail")
+    smtp_security: str = _setting(
+        "starttls",
+        "how the connection is protected; none is for a server on this machine only",
+        one_of=("starttls", "tls", "none"),
+    )
+    smtp_ca_file: str = _setting("", "the CA of the mail server, PEM; empty: the system's")
+    smtp_credential: str = _setting("", "the credential (login) for the mail server, if any")
+    mail_from: str = _setting("", "the sender's address")
+    mail_to: str = _setting("", "who gets the mail, separated by commas")
+    webhook_credential: str = _setting(
+        "", "the credential (token) that holds an https URL to post digests to, if any"
+    )
+    webhook_allow: str = _setting(
+        "", "host names of webhooks that may lie in private networks, separated by commas"
+    )
+    apprise_credential: str = _setting(
+        "", "the credential (token) that holds an apprise URL, if any; needs certshelf[notify]"
+    )
+    after_failures: int = _setting(3, "tell of a certificate after so many failures", least=1)
+    shelf_days: int = _setting(0, "tell when no file was written for so many days; 0: never")
+    credential_days: int = _setting(
+        0, "tell when a credential was not changed for so many days; 0: never"
+    )
+    digest_minutes: int = _setting(60, "at most one message in so many minutes", least=1)
+    repeat_hours: int = _setting(24, "tell again of what stays wrong after so many hours", least=1)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The whole file."""
 
     shelf: ShelfSettings = field(default_factory=ShelfSettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     certificates: CertificateSettings = field(default_factory=CertificateSettings)
+    service: ServiceSettings = field(default_factory=ServiceSettings)
+    notify: NotifySettings = field(default_factory=NotifySettings)
 
 
 _SECTIONS: dict[str, type[Any]] = {
     "shelf": ShelfSettings,
     "database": DatabaseSettings,
     "certificates": CertificateSettings,
+    "service": ServiceSettings,
+    "notify": NotifySettings,
 }
 
 

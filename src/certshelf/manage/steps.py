@@ -175,6 +175,7 @@ async def publish(work: Work) -> Stepped:
     bundle = await _issued(work)
     if work.certificate.mode is Mode.NONE:
         return Stepped({"step": Step.PUBLISHED})
+    _wait_for_window(work)
     if engine.clock.monotonic() - work.written_at > _FRESH_S:
         until = work.now + engine.lease
         await engine.desk.write(lambda records: records.orders.extend(work.order, until))
@@ -301,6 +302,17 @@ async def _check_clock(work: Work) -> None:
             lambda records: records.events.append(work.now, "clock.wrong", issuer, data)
         )
     raise wrong
+
+
+def _wait_for_window(work: Work) -> None:
+    """HeldBack outside the maintenance windows, unless a person asked for it."""
+    opening = work.engine.opening(work.now)
+    if opening is not None and not work.by_hand:
+        raise HeldBack(
+            f"{work.certificate.name} is issued, and waits for a maintenance window",
+            hint=f"at once: certshelf cert request {work.certificate.name}",
+            retry_at=opening,
+        )
 
 
 def _begin_key(work: Work) -> None:

@@ -151,4 +151,4 @@ def test_windows_gets_the_stable_number_and_the_type() -> None:
 def test_no_windows_log_elsewhere_and_no_output_unless_named() -> None:
     with pytest.raises(ConfigError):
         open_output("windows-event-log")
-    assert open_output("") is None
+    assert open_output("none") is None

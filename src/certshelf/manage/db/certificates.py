@@ -135,6 +135,21 @@ class Certificates:
         """How many there are."""
         return self._connection.execute(select(func.count()).select_from(table)).scalar_one()
 
+    def failing(self, failures: int) -> list[ManagedCertificate]:
+        """Those whose last runs failed, at least so many in a row; paused ones do not count."""
+        paused = table.c.state.in_([State.PAUSED.value, State.REVOKED.value])
+        return self._select((table.c.failures >= failures) & ~paused)
+
+    def by_state(self) -> dict[str, int]:
+        """How many there are in each state."""
+        found = select(table.c.state, func.count()).group_by(table.c.state)
+        return {row[0]: row[1] for row in self._connection.execute(found)}
+
+    def next_expiry(self, now: datetime) -> datetime | None:
+        """The earliest end of one that is still valid."""
+        found = select(func.min(table.c.not_after)).where(table.c.not_after > now)
+        return self._connection.execute(found).scalar()
+
     def _put_hosts(self, key: int, names: Iterable[HostName]) -> None:
         values = [
             {"certificate_id": key, "position": i, "host": host.ascii}

@@ -16,9 +16,10 @@ from sqlalchemy import Connection, Row, func, select
 from certshelf.errors import RecordStale
 from certshelf.manage.db import rows
 from certshelf.manage.db.sealing import Sealer
+from certshelf.manage.db.tables import certificate as certificates
 from certshelf.manage.db.tables import challenge as challenges
 from certshelf.manage.db.tables import orders as table
-from certshelf.manage.model import ChallengeRecord, OrderRecord, Step
+from certshelf.manage.model import ChallengeRecord, OrderRecord, State, Step
 from certshelf.secret import Secret
 
 _KEY = "key_sealed"
@@ -142,6 +143,24 @@ class Orders:
     def count_open(self) -> int:
         """How many are under way or waiting."""
         found = select(func.count()).select_from(table).where(table.c.is_open)
+        return self._connection.execute(found).scalar_one()
+
+    def waiting(self) -> list[tuple[str, datetime | None, str, datetime | None]]:
+        """Every open order of a certificate that is not paused: its name, retry_at, lease_owner
+        and lease_until; those that have waited longest first.
+        """
+        found = (
+            select(certificates.c.name, table.c.retry_at, table.c.lease_owner, table.c.lease_until)
+            .join(certificates, certificates.c.id == table.c.certificate_id)
+            .where(table.c.is_open & (table.c.step != Step.PAUSED.value))
+            .where(certificates.c.state != State.PAUSED.value)
+            .order_by(table.c.retry_at.nulls_first(), table.c.id)
+        )
+        return [(row[0], row[1], row[2], row[3]) for row in self._connection.execute(found)]
+
+    def begun_since(self, moment: datetime) -> int:
+        """How many orders began at or after a moment, whatever became of them."""
+        found = select(func.count()).select_from(table).where(table.c.created_at >= moment)
         return self._connection.execute(found).scalar_one()
 
     def prune(self, finished_before: datetime) -> int:

@@ -1,0 +1,1 @@
+"""`certshelf run`: what a manager does for years without being asked."""
