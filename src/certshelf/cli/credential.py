@@ -23,6 +23,7 @@ def command() -> None:
 @click.option("--kind", type=click.Choice(_KINDS), help="Default: login with --username.")
 @password_file
 @password_stdin
+@click.option("--force", is_flag=True, help="Even when files are encrypted under the old one.")
 @click.pass_obj
 def set_(
     home: Path | None,
@@ -31,9 +32,11 @@ def set_(
     kind: str | None,
     password_file: Path | None,
     password_stdin: bool,
+    force: bool,
 ) -> None:
     """Store the secret NAME, new or changed; makes home, key file and database when absent."""
     from certshelf.clock import SYSTEM
+    from certshelf.manage.credential_users import refuse_change
     from certshelf.manage.credentials import set_credential
     from certshelf.manage.manager import open_manager
     from certshelf.manage.model import Credential, CredentialKind
@@ -41,6 +44,8 @@ def set_(
     secret = read_secret(password_file, password_stdin, f"Secret for {name}", confirm=True)
     chosen = CredentialKind(kind or ("login" if username else "password"))
     with open_manager(home, create=True) as manager:
+        if not force:
+            refuse_change(manager, name, secret)
         credential = Credential(name, chosen, username)
         is_new = set_credential(manager.database, credential, secret, SYSTEM)
     output.ok(f"credential {name} {'stored' if is_new else 'changed'}")
@@ -97,14 +102,18 @@ def show(home: Path | None, name: str, reveal: bool) -> None:
 
 @command.command("rm")
 @click.argument("name")
+@click.option("--force", is_flag=True, help="Even when something needs it.")
 @click.pass_obj
-def remove(home: Path | None, name: str) -> None:
-    """Forget the secret NAME."""
+def remove(home: Path | None, name: str, force: bool) -> None:
+    """Forget the secret NAME; refused while something needs it."""
     from certshelf.clock import SYSTEM
+    from certshelf.manage.credential_users import refuse_removal
     from certshelf.manage.credentials import remove_credential
     from certshelf.manage.manager import open_manager
 
     with open_manager(home) as manager:
+        if not force:
+            refuse_removal(manager, name)
         remove_credential(manager.database, name, SYSTEM)
     output.ok(f"credential {name} removed")
 
