@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -60,6 +61,19 @@ def test_restored_on_a_new_machine_the_next_renewal_works(
     assert after.file.generation == before.file.generation + 1
     assert certshelf(new, "events", "--verify") == 0
     assert certshelf(new, "shelf", "restore", "www.example.test") == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a link needs a privilege on Windows")
+def test_settings_that_are_a_link_are_backed_up_as_what_they_say(
+    home: Path, tmp_path: Path, identity: tuple[str, Path]
+) -> None:
+    backup, new, there = tmp_path / "b.age", tmp_path / "new-home", tmp_path / "etc.toml"
+    settings = (home / "certshelf.toml").rename(there).read_text()
+    (home / "certshelf.toml").symlink_to(there)
+    assert certshelf(home, "backup", str(backup), "--recipient", identity[0]) == 0
+    assert certshelf(new, "restore", str(backup), "--identity-file", str(identity[1])) == 0
+    assert (new / "certshelf.toml").read_text() == settings
+    assert not (new / "certshelf.toml").is_symlink()
 
 
 def test_without_the_key_file_it_starts_and_says_which_secrets_are_gone(

@@ -79,10 +79,10 @@ def _pack(home: Home, database: Path, plain: io.BytesIO, clock: Clock) -> int:
     count = 0
     with tarfile.open(fileobj=plain, mode="w:gz") as archive:
         for name, path in _files(home, database):
-            info = archive.gettarinfo(path, name)
-            info.mode, info.uid, info.gid, info.uname, info.gname = 0o600, 0, 0, "", ""
-            info.mtime = int(clock.now().timestamp())
             with path.open("rb") as file:
+                info = tarfile.TarInfo(name)  # a file, also where the settings are a link to one
+                info.size, info.mode = os.fstat(file.fileno()).st_size, 0o600
+                info.mtime = int(clock.now().timestamp())
                 archive.addfile(info, file)
             count += 1
     return count

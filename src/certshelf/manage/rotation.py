@@ -14,14 +14,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
-from certshelf.errors import ConfigError, RecordError
+from certshelf.errors import ConfigError, ForeignFile, RecordError
 from certshelf.farm import Kind, Member
 from certshelf.manage.credentials import set_credential
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import Credential, CredentialKind
 from certshelf.manage.settings import Value, update_settings
 from certshelf.manage.setup import make_shelf_folder
-from certshelf.manage.shelves import open_shelf_of
+from certshelf.manage.shelves import local_folder, open_shelf_of
 from certshelf.secret import Secret, generate_password
 from certshelf.shelf.rewrite import Skipped, rewrite
 from certshelf.shelf.shelf import Shelf
@@ -79,8 +79,11 @@ def plan_rotation(manager: Manager, new_store: str, password: Secret | None = No
             hint="certshelf shelf rotate-password apply goes on with it",
         )
     main = manager.settings.shelf
-    if new_store == main.store:
-        raise ConfigError("cannot rotate the password: the new folder must be another one")
+    if _is_same(new_store, main.store):
+        raise ConfigError(
+            f"cannot change the password: {new_store} is the shelf itself",
+            hint="name another folder: servers read the old one until each is switched",
+        )
     name = _next_name(manager, main.password_credential)
     secret = password or generate_password()
     set_credential(
@@ -173,10 +176,13 @@ def retire_old(manager: Manager, rotation: Rotation) -> list[str]:
     old = _open(manager, rotation.old_store, rotation.old_credential)
     stay = []
     for file in list(old.inventory()):
-        if file.owner == old.owner and file.host is not None:
-            old.retire(file.host)
-        else:
-            stay.append(file.file)
+        try:
+            if file.owner == old.owner and file.host is not None:
+                old.retire(file.host)
+                continue
+        except ForeignFile:
+            pass  # the other spelling of the name is somebody else's
+        stay.append(file.file)
     with manager.database.write() as records:
         records.meta.put(_KEY, "")
         records.events.append(manager.clock.now(), "rotation.retired", rotation.old_store)
@@ -203,6 +209,14 @@ def _remember(manager: Manager, rotation: Rotation, event: str) -> None:
         records.meta.put(_KEY, json.dumps(asdict(rotation)))
         data = {"to": rotation.new_store}
         records.events.append(manager.clock.now(), event, rotation.old_store, data)
+
+
+def _is_same(new: str, old: str) -> bool:
+    """Whether two addresses are one place, as far as looking tells."""
+    if new.rstrip("/") == old.rstrip("/"):
+        return True
+    folders = local_folder(new), local_folder(old)
+    return bool(folders[0] and folders[1] and folders[0].resolve() == folders[1].resolve())
 
 
 def _next_name(manager: Manager, name: str) -> str:

@@ -267,12 +267,16 @@ def update_settings(path: Path, changes: Mapping[str, Value]) -> None:
     Raises ConfigError, and leaves the file alone, when a value does not fit or the file is
     written in a way that a change of one line cannot serve.
     """
+    path = path.resolve()  # where it is a link, the link stays
     text = path.read_text(encoding="utf-8")
     for key, value in changes.items():
         text = _changed(path, text, key, value)
     temp = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
-        temp.write_text(text, encoding="utf-8", newline="\n")
+        with temp.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         temp.chmod(path.stat().st_mode & 0o777)
         temp.replace(path)
     except OSError as error:

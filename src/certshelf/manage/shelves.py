@@ -6,7 +6,6 @@ import base64
 import binascii
 import os
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -21,7 +20,7 @@ from certshelf.shelf.history import History
 from certshelf.shelf.shelf import Shelf
 from certshelf.store.base import Store
 from certshelf.store.folder import FolderStore
-from certshelf.store.url import open_store
+from certshelf.store.url import file_path, open_store
 
 MANIFEST_KEY = "manifest-key"
 """The credential with the Ed25519 key that signs records; readers get its public half."""
@@ -79,7 +78,7 @@ def open_store_of(home: Home, settings: Settings, login: str = "") -> Store:
 def local_folder(store: str) -> Path | None:
     """The folder of a shelf that lies on this machine's file system, None for share and bucket."""
     if store.startswith("file:"):
-        return Path(unquote(urlsplit(store).path))
+        return Path(file_path(store))
     return None if "://" in store else Path(store)
 
 

@@ -39,9 +39,9 @@ def open_store(
     if found is None:
         return FolderStore(url_or_path, deadline_seconds=deadline_seconds)
     scheme = found[1].lower()
-    parts = _split(url_or_path, scheme)
+    _split(url_or_path, scheme)  # refuses what is no URL, and a password in it
     if scheme == "file":
-        return FolderStore(_file_path(url_or_path, parts), deadline_seconds=deadline_seconds)
+        return FolderStore(file_path(url_or_path), deadline_seconds=deadline_seconds)
     if scheme == "smb":
         _require("smbprotocol", "smb", scheme)
         from certshelf.store.smb import SmbStore
@@ -70,8 +70,12 @@ def _split(url: str, scheme: str) -> SplitResult:
     return parts
 
 
-def _file_path(url: str, parts: SplitResult) -> str:
-    """The path of a file: URL (RFC 8089), on Windows `file:///C:/shelf` and `file://server/...`."""
+def file_path(url: str) -> str:
+    """The path of a file: URL (RFC 8089), on Windows `file:///C:/shelf` and `file://server/...`.
+
+    ConfigError when it is no address of a folder on this machine.
+    """
+    parts = _split(url, "file")
     path = unquote(parts.path)
     host = "" if parts.netloc.lower() == "localhost" else parts.netloc
     if parts.query or parts.fragment or "\0" in path or not path.startswith("/"):

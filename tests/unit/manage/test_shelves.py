@@ -201,3 +201,12 @@ def test_no_secret_lies_in_the_database_in_clear(home: Path) -> None:
     secret = credential(home, "shelf-password").reveal()
     with sqlite3.connect(home / "certshelf.db") as connection:
         assert secret not in "\n".join(connection.iterdump())
+
+
+@pytest.mark.parametrize("same", ["{}/", "file://{}", "{}/../shelf"])
+def test_a_rotation_into_the_shelf_itself_is_refused(
+    home: Path, tmp_path: Path, same: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = same.format(tmp_path / "shelf")
+    assert certshelf(home, "shelf", "rotate-password", "plan", "--to", to) == 1
+    assert "is the shelf itself" in capsys.readouterr().err
