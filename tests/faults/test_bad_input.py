@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from certshelf.bundle.model import Bundle
 from certshelf.cli.main import run
+from certshelf.manage.settings import ShelfSettings
 from certshelf.secret import Secret
 from tests.support.bundles import make_bundle
 
@@ -161,10 +162,7 @@ NAME = "error: no host name: "
 READ = "error: cannot read the secret in "
 USE = "error: cannot use {file}: "
 KEYS = "'ecdsa-p256', 'ecdsa-p384', 'rsa-2048', 'rsa-3072', 'rsa-4096'"
-SETTINGS = (
-    "store, store_credential, store_endpoint, password_credential, profile, owner, history, "
-    "history_days"
-)
+SETTINGS = ", ".join(spec.name for spec in fields(ShelfSettings))
 OLDER = make_bundle("www.example.test", start=NOW - timedelta(days=3), days=4)
 EXPIRED = make_bundle("good.test", start=NOW - timedelta(days=90))
 EARLY = make_bundle("good.test", start=NOW + timedelta(days=9))

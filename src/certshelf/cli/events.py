@@ -74,8 +74,13 @@ def _print(event: Event, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(event_json(event), ensure_ascii=False))
         return
-    data = " ".join(f"{key}={value}" for key, value in event.data.items())
-    click.echo(f"{iso(event.at)}  {event.kind:<24} {event.subject}  {data}".rstrip())
+    data = " ".join(f"{k}={_words(v)}" for k, v in event.data.items() if v not in (None, "", []))
+    line = f"{iso(event.at)}  {event.kind:<24} {event.subject}  {data}"
+    click.echo(output.clean(line).rstrip())
+
+
+def _words(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def event_json(event: Event) -> dict[str, object]:

@@ -101,12 +101,17 @@ def run(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  else the interpreter complains
         return 0
+    except OSError as error:  # a file that the command line named: never a traceback for it
+        where = f" {error.filename}" if error.filename else ""
+        return _fail(f"cannot use{where}: {error.strerror or error}", "", status=1)
     return status if isinstance(status, int) else 0
 
 
 def _fail(what: str, hint: str, *, status: int) -> int:
-    one_line = " ".join(what.split()) or "failed"
+    from certshelf.cli.output import clean
+
+    one_line = clean(" ".join(what.split())) or "failed"
     click.echo(f"error: {one_line}", err=True)
     if hint:
-        click.echo(f"hint: {hint}", err=True)
+        click.echo(f"hint: {clean(hint)}", err=True)
     return status

@@ -45,7 +45,7 @@ def print_finding(finding: Finding) -> None:
 def ok(text: str) -> None:
     """One thing that was done."""
     click.secho("ok", fg="green", nl=False)
-    click.echo(f" {text}")
+    click.echo(f" {clean(text)}")
 
 
 def bad(text: str, error: CertshelfError | None = None) -> None:

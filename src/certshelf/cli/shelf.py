@@ -159,15 +159,13 @@ def retire(home: Path | None, host: str, dry_run: bool) -> None:
 
     name = HostName.parse(host)
     shelf = _open(home)
-    if dry_run:
-        for file in name.file_names():
-            if shelf.look_at(file):
-                click.echo(f"would remove {file}")
-        return
-    removed = shelf.retire(name)
-    for file in removed:
-        output.ok(f"{file} removed")
-    if not removed:
+    files = shelf.retirable(name) if dry_run else shelf.retire(name)
+    for file in files:
+        if dry_run:
+            click.echo(f"would remove {file}")
+        else:
+            output.ok(f"{file} removed")
+    if not files:
         click.echo(f"nothing to remove for {name}")
 
 
@@ -244,7 +242,7 @@ def adopt(home: Path | None, host: str | None, undo: bool, as_json: bool) -> Non
         return
     for found in files:
         for problem in found.problems:
-            click.echo(f"{found.file}: {problem}")
+            click.echo(output.clean(f"{found.file}: {problem}"))
     for key, value in _survey_json(counts).items():
         click.echo(f"{key:<10} {value}")
     click.echo("\nnothing was changed; certshelf shelf adopt HOST takes one name over")
@@ -261,7 +259,7 @@ def rewrite(home: Path | None) -> int:
     with output.progress("rewriting") as step:
         for outcome in rewrite(shelf, shelf, progress=step):
             if isinstance(outcome, Skipped):
-                click.echo(f"left {outcome.file}: {outcome.why}")
+                click.echo(output.clean(f"left {outcome.file}: {outcome.why}"))
                 continue
             print_result(outcome)
             failed += not outcome.ok
@@ -370,4 +368,4 @@ def _print_groups(files: list[ShelfFile], shelf: Shelf) -> None:
 def _print_file(file: ShelfFile) -> None:
     for key, value in file.as_json().items():
         shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-        click.echo(f"{key:<18} {shown if shown not in (None, '') else '-'}")
+        click.echo(output.clean(f"{key:<18} {shown if shown not in (None, '') else '-'}"))

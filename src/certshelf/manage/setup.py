@@ -61,6 +61,9 @@ def set_up(
     report = create_home(home, chosen, new_keys=new_keys)
     settings = load_settings(home.settings)
     report = _make_credentials(home, settings, login, password, report, clock)
+    if settings.shelf.store != chosen["shelf.store"]:
+        stays = f"shelf.store = {settings.shelf.store} of the settings, not {store}"
+        report = report.with_step(stays, made=False)
     folder = local_folder(settings.shelf.store)
     if folder is None:
         return report

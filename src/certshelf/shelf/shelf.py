@@ -184,9 +184,12 @@ class Shelf:
 
         Raises ForeignFile, and removes nothing, when one of them is not ours. Safe to repeat.
         """
+        return tuple(file for file in self.retirable(host) if self._retire(file))
+
+    def retirable(self, host: HostName) -> tuple[str, ...]:
+        """What retire() would remove; raises as it does, and changes nothing."""
         owner = self._writer("retire")
-        ours = [file for file in host.file_names() if self._is_ours(file, owner)]
-        return tuple(file for file in ours if self._retire(file))
+        return tuple(file for file in host.file_names() if self._is_ours(file, owner))
 
     def _is_ours(self, file: str, owner: str) -> bool:
         current = self.store.get(file)
@@ -209,6 +212,8 @@ class Shelf:
         if current is None or seen is None:
             return False
         record, version = seen
+        if not record.vouches_for(current.data):
+            raise ForeignFile(f"cannot retire {file}: somebody changed it just now")
         if record.state is not State.RETIRED:  # else a run was killed before it could delete
             retired = replace(
                 record,

@@ -153,3 +153,55 @@ def test_a_closed_pipe_is_no_traceback(home: Path) -> None:
         ["sh", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_cannot_be_written_is_one_line(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "nowhere" / "root.pem"
+    assert run(["--home", str(home), "issuer", "root", "--out", str(out)]) == 1
+    assert capsys.readouterr().err == f"error: cannot use {out}: No such file or directory\n"
+
+
+def test_a_second_init_says_that_it_keeps_the_first_shelf(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--home", str(home), "init", "--store", str(tmp_path / "other")]) == 0
+    said = capsys.readouterr().out
+    assert f"of the settings, not {tmp_path / 'other'}" in said
+    assert not (tmp_path / "other").exists()
+
+
+def test_retire_tried_dry_says_what_retire_would(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf = home.parent / "shelf"
+    assert run(["--home", str(home), "shelf", "retire", "www.example.test", "--dry-run"]) == 0
+    assert capsys.readouterr().out == "would remove www.example.test.pfx\n"
+    assert (shelf / "www.example.test.pfx").exists()
+    (shelf / "theirs.test.pfx").write_bytes((shelf / "www.example.test.pfx").read_bytes())
+    assert run(["--home", str(home), "shelf", "retire", "theirs.test", "--dry-run"]) == 1
+    assert "certshelf did not write it" in capsys.readouterr().err
+    (shelf / "theirs.test.pfx").unlink()
+    assert run(["--home", str(home), "shelf", "retire", "none.test", "--dry-run"]) == 0
+    assert capsys.readouterr().out == "nothing to remove for none.test\n"
+
+
+def test_a_password_that_files_need_is_neither_changed_nor_removed(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = tmp_path / "new"
+    new.write_text("another password")
+    change = ["credential", "set", "shelf-password", "--password-file", str(new)]
+    assert run(["--home", str(home), *change]) == 1
+    assert "files on the shelf are encrypted under it" in capsys.readouterr().err
+    assert run(["--home", str(home), "credential", "rm", "shelf-password"]) == 1
+    assert "shelf.password_credential of the settings needs it" in capsys.readouterr().err
+    assert run(["--home", str(home), "shelf", "verify"]) == 0
+
+
+def test_an_error_of_others_does_not_steer_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["shelf", "\x1b]0;owned\x07"]) == 2
+    assert "\x1b" not in capsys.readouterr().err
