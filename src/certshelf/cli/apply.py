@@ -50,7 +50,7 @@ def command(home: Path | None, file: Path, dry_run: bool, prune: bool, as_json: 
     if not prune and not as_json:
         named = {wish.name for wish in wishes}
         if rest := sum(one.name not in named for one in there):
-            click.echo(f"   {rest} more not named in {file}: --prune removes them", err=True)
+            output.say(f"   {rest} more not named in {file}: --prune removes them", err=True)
 
 
 def print_changes(changes: Sequence[Change], *, dry_run: bool, as_json: bool) -> None:
@@ -63,7 +63,7 @@ def print_changes(changes: Sequence[Change], *, dry_run: bool, as_json: bool) ->
         _print_change(change)
     counts = {action: sum(c.action.value == action for c in changes) for action in _MARKS}
     words = ", ".join(f"{count} {action}" for action, count in counts.items() if count)
-    click.echo(f"{words or 'nothing to do'}{'; nothing was changed' if dry_run else ''}")
+    output.say(f"{words or 'nothing to do'}{'; nothing was changed' if dry_run else ''}")
 
 
 def _print_change(change: Change) -> None:
@@ -75,6 +75,6 @@ def _print_change(change: Change) -> None:
         hosts += f"  ({change.wish.issuer}, {change.wish.key_type})"
     click.secho(output.clean(f"{mark} {change.name}{hosts}"), fg=colour)
     for field, was, new in change.fields:
-        click.echo(output.clean(f"    {field}: {was} -> {new}"))
+        output.say(f"    {field}: {was} -> {new}")
     for note in change.notes:
-        click.echo(output.clean(f"    {note}"))
+        output.say(f"    {note}")

@@ -27,4 +27,4 @@ def command(home: Path | None, out: Path, recipients: tuple[str, ...]) -> None:
     where, _ = open_settings(home)
     made = write_backup(where, list(recipients), out, SYSTEM)
     output.ok(f"{out}: {made.files} files, {made.size_bytes} bytes")
-    click.echo(f"keep {where.keys} elsewhere: it is not in the backup")
+    output.say(f"keep {where.keys} elsewhere: it is not in the backup")

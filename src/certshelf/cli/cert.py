@@ -139,7 +139,7 @@ def show(home: Path | None, name: str, as_json: bool) -> None:
         return
     for key, value in shown.items():
         text = ", ".join(map(str, value)) if isinstance(value, list) else value
-        click.echo(f"{key:<18} {text if text not in (None, '') else '-'}")
+        output.say(f"{key:<18} {text if text not in (None, '') else '-'}")
 
 
 command.add_command(request)

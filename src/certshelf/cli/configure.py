@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from certshelf.cli import output
+
 _SERVERS = ("nginx", "haproxy", "caddy", "apache", "envoy", "iis")
 
 
@@ -47,4 +49,4 @@ def http01(home: Path | None, kind: str, issuer: str) -> None:
 
     with open_manager(home) as manager, manager.database.read() as records:
         thumbprint = account_thumbprint(records, issuer)
-    click.echo(http01_rule(Kind(kind), thumbprint), nl=False)
+    output.say(http01_rule(Kind(kind), thumbprint), nl=False)

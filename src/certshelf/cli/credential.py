@@ -97,7 +97,7 @@ def show(home: Path | None, name: str, reveal: bool) -> None:
         with manager.database.read() as records:
             found = records.credentials.find(name)
             records.credentials.secret(name)  # says when it cannot be opened
-    click.echo(f"{name}: {found.kind.value if found else ''} *** (--reveal prints the secret)")
+    output.say(f"{name}: {found.kind.value if found else ''} *** (--reveal prints the secret)")
 
 
 @command.command("rm")

@@ -98,7 +98,7 @@ def _tell(folder: Path, hold: bool, stack: ExitStack) -> int:
     _renew(story)
     _damage(story)
     all_ok = _table(story)
-    click.echo(f"\n{story.checks} checks in {time.monotonic() - started:.1f} s")
+    output.say(f"\n{story.checks} checks in {time.monotonic() - started:.1f} s")
     if all_ok:
         output.ok("every step held")
     if hold:
@@ -254,7 +254,7 @@ def _table(story: Story) -> bool:
 def _hold(story: Story) -> None:
     port, root = story.server.port, story.root
     where = f"--resolve {RENEWED}:{port}:127.0.0.1 https://{RENEWED}:{port}/"
-    click.echo(f"""
+    output.say(f"""
 The server runs until you press Ctrl-C. Try:
   curl --cacert {root} {where}
   openssl s_client -connect 127.0.0.1:{port} -servername {RENEWED} -CAfile {root} </dev/null
@@ -263,7 +263,7 @@ The server runs until you press Ctrl-C. Try:
     try:
         story.server.process.wait()
     except KeyboardInterrupt:
-        click.echo()
+        output.say("")
 
 
 def _connect(story: Story, sni: str) -> ssl.SSLSocket:

@@ -54,7 +54,7 @@ def command(
 
     findings = _examine(home, only, [read_answer(file) for file in answers], deep)
     show = report.as_json if as_json else report.junit if junit else report.text
-    click.echo(show(findings), nl=False)
+    output.say(show(findings), nl=False)
     return report.exit_status(findings)
 
 
@@ -85,8 +85,8 @@ def _watch(home: Path | None, only: Sequence[str], deep: bool) -> int:
         now = {(f.id, f.subject): f for f in _examine(home, only, (), deep)}
         for key, finding in now.items():
             if known.get(key) != finding:
-                click.echo(iso(SYSTEM.now()), nl=False)
-                click.echo(" ", nl=False)
+                output.say(iso(SYSTEM.now()), nl=False)
+                output.say(" ", nl=False)
                 output.print_finding(finding)
         for key in known.keys() - now.keys():
             output.ok(f"{iso(SYSTEM.now())} gone: {known[key].id} {known[key].subject}")

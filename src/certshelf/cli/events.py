@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,11 +71,11 @@ def _print(event: Event, as_json: bool) -> None:
     from certshelf.clock import iso
 
     if as_json:
-        click.echo(json.dumps(event_json(event), ensure_ascii=False))
+        output.say(output.json_text(event_json(event)))
         return
     data = " ".join(f"{k}={_words(v)}" for k, v in event.data.items() if v not in (None, "", []))
     line = f"{iso(event.at)}  {event.kind:<24} {event.subject}  {data}"
-    click.echo(output.clean(line).rstrip())
+    output.say(output.clean(line).rstrip())
 
 
 def _words(value: object) -> str:

@@ -26,5 +26,5 @@ def command(home: Path | None, host: str, as_json: bool) -> int:
     if as_json:
         output.print_json(story.as_json())
     else:
-        click.echo(render(story), nl=False)
+        output.say(render(story), nl=False)
     return 0 if story.is_well else 1

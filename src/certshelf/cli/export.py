@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from certshelf.cli import output
+
 
 @click.command()
 @click.option(
@@ -28,4 +30,4 @@ def command(home: Path | None, form: str) -> None:
     with open_manager(home) as manager, manager.database.read() as records:
         found = records.certificates.all()
     write = {"toml": declared.to_toml, "json": declared.to_json, "csv": declared.to_csv}[form]
-    click.echo(write(found), nl=False)
+    output.say(write(found), nl=False)

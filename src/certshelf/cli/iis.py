@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -77,7 +76,7 @@ def plan(
 
     made = _plan(home, server, store, reader, bindings, convert, bind, polling_seconds)
     if out is None:
-        click.echo(setup_script(made), nl=False)
+        output.say(setup_script(made), nl=False)
         return
     scripts = {
         "setup": setup_script(made),
@@ -90,7 +89,7 @@ def plan(
         file.write_text(text, encoding="ascii", newline="\r\n")
         output.ok(str(file))
     for left in made.left:
-        click.echo(f"   left alone: {left.binding.site} {left.binding.host}: {left.why}", err=True)
+        output.say(f"   left alone: {left.binding.site} {left.binding.host}: {left.why}", err=True)
 
 
 @command.command()
@@ -173,11 +172,11 @@ def status(
         output.print_json([finding.as_json() for finding in found])
         return exit_status(found)
     provider = "on" if seen.enabled else "off"
-    click.echo(f"{seen.server}  Windows build {seen.build}  central store {provider}")
-    click.echo(
+    output.say(f"{seen.server}  Windows build {seen.build}  central store {provider}")
+    output.say(
         f"location {seen.location or '-'}  as {seen.user or '-'}  every {seen.polling_seconds} s"
     )
-    click.echo(f"central ports {', '.join(map(str, seen.central_ports)) or '-'}")
+    output.say(f"central ports {', '.join(map(str, seen.central_ports)) or '-'}")
     for finding in found:
         output.print_finding(finding)
     return exit_status(found)
@@ -189,7 +188,7 @@ def check_script_(server: str) -> None:
     """Print a read-only PowerShell script that tells how a server stands."""
     from certshelf.iis.check_script import check_script
 
-    click.echo(check_script(server), nl=False)
+    output.say(check_script(server), nl=False)
 
 
 @command.command("bindings")
@@ -219,7 +218,7 @@ def bindings_(file: Path, kind: str | None, as_json: bool) -> None:
             ],
         )
     for note in reading.notes:
-        click.echo(f"   not read: {note}", err=True)
+        output.say(f"   not read: {note}", err=True)
 
 
 def _plan(
@@ -279,7 +278,7 @@ def read_answer(source: BinaryIO) -> str:
 
 
 def _say(stream: str, line: str) -> None:
-    click.echo(line if stream == "output" else f"{stream}: {line}", file=sys.stderr)
+    output.say(line if stream == "output" else f"{stream}: {line}", err=True)
 
 
 def _file_name(server: str) -> str:

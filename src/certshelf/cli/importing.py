@@ -65,7 +65,7 @@ def command(
                 _adopt(manager, path, changes)
     print_changes(changes, dry_run=dry_run, as_json=as_json)
     if not as_json and not dry_run and any(c.action is Action.ADD for c in changes):
-        click.echo("   certshelf cert request NAME publishes one on the shelf", err=True)
+        output.say("   certshelf cert request NAME publishes one on the shelf", err=True)
     return 1 if any(c.action is Action.LEFT for c in changes) else 0
 
 

@@ -62,7 +62,7 @@ def command(
     for what in report.made:
         output.ok(f"made {what}")
     for what in report.found:
-        click.echo(f"kept {what}")
+        output.say(f"kept {what}")
     if made := prepare_store(*open_settings(home)):
         output.ok(f"made {made}")
-        click.echo("its owner is this login: for least rights let an administrator own it")
+        output.say("its owner is this login: for least rights let an administrator own it")

@@ -47,7 +47,7 @@ def root(home: Path | None, name: str, out: Path | None) -> None:
     with open_manager(home) as manager:
         pem = root_pem(manager, name)
     if out is None:
-        click.echo(pem.decode(), nl=False)
+        output.say(pem.decode(), nl=False)
         return
     out.write_bytes(pem)
     output.ok(f"root of {name} -> {out}")
@@ -134,7 +134,7 @@ def show(home: Path | None, name: str, as_json: bool) -> None:
         return
     for key, value in shown.items():
         text = ", ".join(map(str, value)) if isinstance(value, list) else value
-        click.echo(f"{key:<18} {text if text not in (None, '') else '-'}")
+        output.say(f"{key:<18} {text if text not in (None, '') else '-'}")
 
 
 @command.command()
@@ -167,7 +167,7 @@ def test(home: Path | None, name: str, as_json: bool) -> None:
     output.ok(f"{name} answers; our account is {answer.account_url}")
     profiles = ", ".join(sorted(answer.directory.profiles)) or "none"
     ari = "yes" if answer.directory.renewal_info else "no"
-    click.echo(f"   profiles: {profiles}; renewal windows (ARI): {ari}")
+    output.say(f"   profiles: {profiles}; renewal windows (ARI): {ari}")
 
 
 @command.command("rm")
@@ -196,7 +196,7 @@ def rollover_key(home: Path | None, name: str) -> None:
     with open_manager(home) as manager:
         thumbprint = asyncio.run(change_account_key(manager, name))
     output.ok(f"the account at {name} has a new key: its thumbprint is {thumbprint}")
-    click.echo("   members in farm mode need the rule again: certshelf configure http-01")
+    output.say("   members in farm mode need the rule again: certshelf configure http-01")
 
 
 @command.command()

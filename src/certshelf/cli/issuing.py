@@ -55,7 +55,7 @@ def _request_one(home: Path | None, name: str, force: bool, adopt: bool, as_json
 
     def say(text: str) -> None:
         if not as_json:
-            click.echo(f"   {text}", err=True)
+            output.say(f"   {text}", err=True)
 
     with open_manager(home) as manager:
         run = asyncio.run(

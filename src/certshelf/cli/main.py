@@ -9,12 +9,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from pathlib import Path
 
 import click
 
 from certshelf import __version__
 from certshelf.errors import CertshelfError
+from certshelf.printable import lines, one_line
 
 _COMMANDS = {
     "init": "init",
@@ -104,14 +106,20 @@ def run(arguments: list[str] | None = None) -> int:
     except OSError as error:  # a file that the command line named: never a traceback for it
         where = f" {error.filename}" if error.filename else ""
         return _fail(f"cannot use{where}: {error.strerror or error}", "", status=1)
+    except Exception as error:  # noqa: BLE001  the outer wall: a fault of ours, told in our form
+        return _fail_unexpectedly(error)
     return status if isinstance(status, int) else 0
 
 
 def _fail(what: str, hint: str, *, status: int) -> int:
-    from certshelf.cli.output import clean
-
-    one_line = clean(" ".join(what.split())) or "failed"
-    click.echo(f"error: {one_line}", err=True)
+    click.echo(f"error: {one_line(' '.join(what.split())) or 'failed'}", err=True)
     if hint:
-        click.echo(f"hint: {clean(hint)}", err=True)
+        click.echo(f"hint: {one_line(' '.join(hint.split()))}", err=True)
     return status
+
+
+def _fail_unexpectedly(error: Exception) -> int:
+    """Where it happened and what, never the values of variables: they may be secrets."""
+    click.echo(lines("".join(traceback.format_tb(error.__traceback__))), nl=False, err=True)
+    hint = "this is a fault of certshelf: please report it with the lines above"
+    return _fail(f"unexpected {type(error).__name__}: {error}", hint, status=1)

@@ -56,7 +56,7 @@ def add(
         output.ok(f"{name} added: certshelf doctor asks it")
         _fit_profile(manager)
     for note in notes:
-        click.echo(f"   not read: {note}", err=True)
+        output.say(f"   not read: {note}", err=True)
 
 
 @command.command("ls")
@@ -99,7 +99,7 @@ def _fit_profile(manager: Manager) -> None:
     profile, left = changed
     output.ok(f"the shelf's files are encrypted as {profile.value} now")
     for file in left:
-        click.echo(f"   not rewritten: {file}", err=True)
+        output.say(f"   not rewritten: {file}", err=True)
 
 
 def _member_json(member: Member) -> dict[str, object]:

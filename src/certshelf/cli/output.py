@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from certshelf.printable import escaped_json, lines, one_line
+
 if TYPE_CHECKING:
     from certshelf.errors import CertshelfError
     from certshelf.finding import Finding
@@ -20,7 +22,17 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for p
 
 def print_json(value: object) -> None:
     """One JSON document on stdout, with names in the letters that people read."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    say(json_text(value, indent=2))
+
+
+def json_text(value: object, indent: int | None = None) -> str:
+    """A JSON document for people and programs, safe to show on a terminal."""
+    return escaped_json(json.dumps(value, ensure_ascii=False, indent=indent))
+
+
+def say(text: str, *, nl: bool = True, err: bool = False) -> None:
+    """Print text of one or more lines; whatever else a terminal would obey is replaced."""
+    click.echo(lines(text), nl=nl, err=err)
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -29,7 +41,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     widths = [max(map(len, column)) for column in zip(headers, *texts, strict=True)]
     click.secho(_line(headers, widths), bold=True)
     for row in texts:
-        click.echo(_line(row, widths))
+        say(_line(row, widths))
 
 
 def print_finding(finding: Finding) -> None:
@@ -37,24 +49,24 @@ def print_finding(finding: Finding) -> None:
     colours = {"ok": "green", "info": "cyan", "warning": "yellow", "error": "red"}
     click.secho(finding.severity.value, fg=colours[finding.severity.value], nl=False)
     about = "" if finding.subject in finding.what else f"{finding.subject}: "
-    click.echo(f" {finding.id}: {clean(about + finding.what)}")
+    say(f" {finding.id}: {clean(about + finding.what)}")
     if finding.do:
-        click.echo(f"      do: {clean(finding.do)}")
+        say(f"      do: {clean(finding.do)}")
 
 
 def ok(text: str) -> None:
     """One thing that was done."""
     click.secho("ok", fg="green", nl=False)
-    click.echo(f" {clean(text)}")
+    say(f" {clean(text)}")
 
 
 def bad(text: str, error: CertshelfError | None = None) -> None:
     """One thing that was not done and why, on stderr in the form of every error."""
     why = f": {error}" if error else ""
     click.secho("error", fg="red", nl=False, err=True)
-    click.echo(f": {clean(text + why)}", err=True)
+    say(f": {clean(text + why)}", err=True)
     if error and error.hint:
-        click.echo(f"hint: {clean(error.hint)}", err=True)
+        say(f"hint: {clean(error.hint)}", err=True)
 
 
 @contextmanager
@@ -78,8 +90,7 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[], None]
 
 def clean(cell: object) -> str:
     """A cell without control characters: names and errors may come from hostile files."""
-    text = "" if cell is None else str(cell)
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "" if cell is None else one_line(cell)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

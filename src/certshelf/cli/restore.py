@@ -32,5 +32,5 @@ def command(home: Path | None, backup: Path, identity_file: Path) -> None:
     count = read_backup(backup, identity, where)
     output.ok(f"{where.path}: {count} files restored")
     if not where.keys.exists():
-        click.echo(f"next: put the key file to {where.keys}")
-        click.echo("      it is lost? certshelf credential ls says which secrets are gone")
+        output.say(f"next: put the key file to {where.keys}")
+        output.say("      it is lost? certshelf credential ls says which secrets are gone")

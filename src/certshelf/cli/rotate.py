@@ -49,9 +49,9 @@ def plan(home: Path | None, to: str | None, password_file: Path | None, as_json:
         return
     for number, step in enumerate(found, 1):
         mark = "done" if step.done else "    "
-        click.echo(f"{number}. {mark} {step.who}: {step.what}")
+        output.say(f"{number}. {mark} {step.who}: {step.what}")
         if step.command and not step.done:
-            click.echo(f"        {step.command}")
+            output.say(f"        {step.command}")
 
 
 @command.command()
@@ -69,7 +69,7 @@ def apply(home: Path | None, switched: bool, retire: bool) -> int:
         rotation = _under_way(find_rotation(manager))
         if retire:
             for file in retire_old(manager, rotation):
-                click.echo(f"left {file}: somebody else wrote it")
+                output.say(f"left {file}: somebody else wrote it")
             output.ok(f"our files are gone from {rotation.old_store}; the change is complete")
             return 0
         rotation, left = _copy(manager, rotation)
@@ -78,7 +78,7 @@ def apply(home: Path | None, switched: bool, retire: bool) -> int:
             output.ok(f"the shelf is {rotation.new_store} now")
         else:
             output.ok(f"{rotation.new_store} is filled; renewals go to both folders from now on")
-            click.echo("next: switch the servers (certshelf shelf rotate-password plan lists them)")
+            output.say("next: switch the servers (certshelf shelf rotate-password plan lists them)")
     return 1 if left else 0
 
 
@@ -90,7 +90,7 @@ def _copy(manager: Manager, rotation: Rotation) -> tuple[Rotation, int]:
     with output.progress("copying") as step:
         rotation, skipped = copy(manager, rotation, step)
     for one in skipped:
-        click.echo(f"not copied: {one.file}: {one.why}", err=True)
+        output.say(f"not copied: {one.file}: {one.why}", err=True)
     return rotation, len(skipped)
 
 

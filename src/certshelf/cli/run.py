@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from certshelf.cli import output
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -30,7 +32,7 @@ def command(home: Path | None, until_eof: bool) -> None:
         _stop_at_signals(stop)
         if until_eof:
             _stop_at_eof(stop)
-        await run_service(manager, stop, lambda line: click.echo(line))
+        await run_service(manager, stop, lambda line: output.say(line))
 
     with open_manager(home) as manager:
         asyncio.run(main())

@@ -33,13 +33,13 @@ def install(home: Path | None, user: str, windows: bool, write: bool, dry_run: b
         raise click.UsageError("--write goes alone, and is for the unit")
     found = find_home(home, os.environ)
     if windows or os.name == "nt":
-        click.echo(service.script(str(found.path), sys.executable, user or service.ACCOUNT))
+        output.say(service.script(str(found.path), sys.executable, user or service.ACCOUNT))
         return
     settings = load_settings(found.settings)
     drain, folders = settings.service.drain_seconds, unit.writable(settings)
     text = unit.unit(found.path, sys.executable, user or "certshelf", folders, drain)
     if not write:
-        click.echo(text, nl=False)
+        output.say(text, nl=False)
         return
     path = unit.write_unit(text)
     output.ok(f"{path} written; next: systemctl daemon-reload && systemctl enable --now certshelf")

@@ -41,7 +41,7 @@ def plan(path: str, name: str, writer: str, readers: tuple[str, ...], server: st
     from certshelf.iis.share import SharePlan, samba_plan, windows_plan
 
     wanted = SharePlan(name=name, path=path, writer=writer, readers=readers)
-    click.echo(windows_plan(wanted) if server == "windows" else samba_plan(wanted), nl=False)
+    output.say(windows_plan(wanted) if server == "windows" else samba_plan(wanted), nl=False)
 
 
 @command.command()
@@ -69,7 +69,7 @@ def grant(home: Path | None, readers: tuple[str, ...], writer: str, login: str, 
     finally:
         store.close()
     output.ok(f"{store.url}: {writer} modifies, {', '.join(readers)} reads, administrators keep it")
-    click.echo("next: certshelf share check --reader-login NAME")
+    output.say("next: certshelf share check --reader-login NAME")
 
 
 @command.command()
@@ -108,7 +108,7 @@ def check(
         for finding in findings:
             output.print_finding(finding)
         if reader is None:
-            click.echo("the reader was not asked: --reader-login NAME asks as the servers do")
+            output.say("the reader was not asked: --reader-login NAME asks as the servers do")
     return 1 if any(f.severity in (Severity.WARNING, Severity.ERROR) for f in findings) else 0
 
 

@@ -59,8 +59,8 @@ def resolve(home: Path | None, host: str, as_json: bool) -> int:
     elif found:
         _print_file(found.file)
     else:
-        click.echo(f"error: no file answers for {name}: tried {', '.join(tried)}", err=True)
-        click.echo("hint: certshelf cert add, or shelf put, fills the shelf", err=True)
+        output.say(f"error: no file answers for {name}: tried {', '.join(tried)}", err=True)
+        output.say("hint: certshelf cert add, or shelf put, fills the shelf", err=True)
     return 0 if found and found.file.bundle else 1
 
 
@@ -162,11 +162,11 @@ def retire(home: Path | None, host: str, dry_run: bool) -> None:
     files = shelf.retirable(name) if dry_run else shelf.retire(name)
     for file in files:
         if dry_run:
-            click.echo(f"would remove {file}")
+            output.say(f"would remove {file}")
         else:
             output.ok(f"{file} removed")
     if not files:
-        click.echo(f"nothing to remove for {name}")
+        output.say(f"nothing to remove for {name}")
 
 
 @command.command()
@@ -242,10 +242,10 @@ def adopt(home: Path | None, host: str | None, undo: bool, as_json: bool) -> Non
         return
     for found in files:
         for problem in found.problems:
-            click.echo(output.clean(f"{found.file}: {problem}"))
+            output.say(f"{found.file}: {problem}")
     for key, value in _survey_json(counts).items():
-        click.echo(f"{key:<10} {value}")
-    click.echo("\nnothing was changed; certshelf shelf adopt HOST takes one name over")
+        output.say(f"{key:<10} {value}")
+    output.say("\nnothing was changed; certshelf shelf adopt HOST takes one name over")
 
 
 @command.command()
@@ -259,7 +259,7 @@ def rewrite(home: Path | None) -> int:
     with output.progress("rewriting") as step:
         for outcome in rewrite(shelf, shelf, progress=step):
             if isinstance(outcome, Skipped):
-                click.echo(output.clean(f"left {outcome.file}: {outcome.why}"))
+                output.say(f"left {outcome.file}: {outcome.why}")
                 continue
             print_result(outcome)
             failed += not outcome.ok
@@ -362,10 +362,10 @@ def _print_groups(files: list[ShelfFile], shelf: Shelf) -> None:
             ],
         )
     if not files:
-        click.echo(f"nothing lies on {shelf.store.url} yet")
+        output.say(f"nothing lies on {shelf.store.url} yet")
 
 
 def _print_file(file: ShelfFile) -> None:
     for key, value in file.as_json().items():
         shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-        click.echo(output.clean(f"{key:<18} {shown if shown not in (None, '') else '-'}"))
+        output.say(f"{key:<18} {shown if shown not in (None, '') else '-'}")

@@ -126,7 +126,7 @@ def show(home: Path | None, certificate: str, name: str, as_json: bool) -> None:
     for key, value in shown.items():
         if key != "runs":
             text = json.dumps(value) if isinstance(value, (dict, list)) else value
-            click.echo(f"{key:<12} {text if text not in (None, '') else '-'}")
+            output.say(f"{key:<12} {text if text not in (None, '') else '-'}")
     for run in runs[:5]:
         _print_run(run)
 
@@ -240,10 +240,10 @@ def _row(task: Task, run: TaskRun | None) -> tuple[object, ...]:
 def _print_run(run: TaskRun) -> None:
     from certshelf.clock import iso
 
-    click.echo(f"{iso(run.started_at)} {run.outcome.value}")
+    output.say(f"{iso(run.started_at)} {run.outcome.value}")
     for line in run.log.splitlines():
-        click.echo(
+        output.say(
             "   " + "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
         )
     for text in run.stale:
-        click.echo(f"   still old: {text}")
+        output.say(f"   still old: {text}")

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from certshelf.clock import SYSTEM
 from certshelf.errors import CertshelfError, ConfigError
+from certshelf.printable import one_line
 from certshelf.resolve.disk import DiskCache
 from certshelf.resolve.resolver import Resolver
 from certshelf.serve.adapters import Adapters, start_adapters
@@ -74,9 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return edge(words[1:])
         return run_reader(words)
     except CertshelfError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+            print(f"hint: {one_line(error.hint)}", file=sys.stderr)
         return 2
 
 
@@ -228,7 +229,7 @@ def _check(settings: ReaderSettings) -> int:
     try:
         if not resolver.wait_ready(_CHECK_SECONDS):
             error = resolver.state().last_store_error or "no answer"
-            print(f"error: cannot list the shelf: {error}", file=sys.stderr)
+            print(f"error: cannot list the shelf: {one_line(error)}", file=sys.stderr)
             return 1
         hosts = list(resolver.hosts())
         tried = hosts[:_CHECKED_NAMES]
@@ -237,7 +238,7 @@ def _check(settings: ReaderSettings) -> int:
     finally:
         resolver.close()
     for file, why in refused.items():
-        print(f"refused: {file}: {why}", file=sys.stderr)
+        print(f"refused: {one_line(f'{file}: {why}')}", file=sys.stderr)
     print(f"{len(hosts)} names on the shelf; {good} of the {len(tried)} tried can be served")
     return 0 if good == len(tried) else 1
 
