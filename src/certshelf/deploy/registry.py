@@ -8,9 +8,28 @@ from typing import Any
 
 from certshelf.deploy.base import Task
 from certshelf.deploy.deploy_to_shelf import DeployToShelf
+from certshelf.deploy.export import Export
+from certshelf.deploy.haproxy import Haproxy
+from certshelf.deploy.nginx_reload import NginxReload
+from certshelf.deploy.powershell import PowerShell
+from certshelf.deploy.script import Script
+from certshelf.deploy.service import Service
+from certshelf.deploy.wait import Wait
+from certshelf.deploy.webhook import Webhook
 from certshelf.errors import ConfigError
 
-TYPES: Mapping[str, type[Task]] = MappingProxyType({cls.kind: cls for cls in (DeployToShelf,)})
+_CLASSES: tuple[type[Task], ...] = (
+    DeployToShelf,
+    Export,
+    Script,
+    PowerShell,
+    Webhook,
+    Service,
+    Haproxy,
+    NginxReload,
+    Wait,
+)
+TYPES: Mapping[str, type[Task]] = MappingProxyType({cls.kind: cls for cls in _CLASSES})
 """Word -> class."""
 
 

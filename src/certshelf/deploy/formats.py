@@ -1,0 +1,68 @@
+"""The files that an export makes of a bundle, and how to tell that a file holds it already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certshelf.bundle.model import Bundle, PfxProfile
+from certshelf.bundle.pfx import profile_of
+from certshelf.errors import BundleError, ConfigError
+from certshelf.secret import Secret
+from certshelf.shelf.publish import prepare
+
+FORMATS = ("pfx", "pem", "fullchain", "separate")
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of an export: its name and its bytes, which may hold a key."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How to export. password: of the PFX; None for none."""
+
+    format: str
+    name: str
+    profile: PfxProfile = PfxProfile.MODERN
+
+    def names(self) -> tuple[str, ...]:
+        """The files, in the order in which they are written: the key last, a server reads it so."""
+        endings = {
+            "pfx": (".pfx",),
+            "pem": (".pem",),
+            "fullchain": (".fullchain.pem", ".key.pem"),
+            "separate": (".chain.pem", ".cert.pem", ".key.pem"),
+        }
+        return tuple(self.name + ending for ending in endings[self.format])
+
+    def files(self, bundle: Bundle, password: Secret | None) -> tuple[File, ...]:
+        """The bundle as these files."""
+        if self.format == "pfx":
+            if password is None:
+                raise ConfigError(
+                    "export: a PFX needs a password", hint="--set password=CREDENTIAL"
+                )
+            return (File(self.names()[0], prepare(bundle, password, self.profile)),)
+        whole = bundle.to_pem()
+        leaf = bundle.leaf.public_bytes(Encoding.PEM)
+        chain = b"".join(one.public_bytes(Encoding.PEM) for one in bundle.chain)
+        key = whole[: -len(leaf + chain)]
+        parts = {"pem": (whole,), "fullchain": (leaf + chain, key), "separate": (chain, leaf, key)}
+        return tuple(map(File, self.names(), parts[self.format]))
+
+    def holds(self, there: bytes, file: File, bundle: Bundle, password: Secret | None) -> bool:
+        """Whether what lies there is as good as the file: a PFX has other bytes each time."""
+        if self.format != "pfx":
+            return there == file.data
+        try:
+            return Bundle.from_pfx(there, password) == bundle and (
+                profile_of(there) is self.profile
+            )
+        except BundleError:
+            return False
