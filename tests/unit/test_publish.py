@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,6 +25,7 @@ from certshelf.shelf.manifest import record_key
 from certshelf.shelf.publish import Outcome
 from certshelf.shelf.shelf import Shelf
 from certshelf.store.base import ANY
+from certshelf.store.folder import FolderStore
 from certshelf.store.memory import MemoryStore
 
 PASSWORD = generate_password()
@@ -215,3 +218,17 @@ def test_no_secret_in_any_repr() -> None:
     text = repr((shelf, shelf.passwords, publication, shelf.look_at("a.test.pfx")))
     assert PASSWORD.reveal() not in text
     assert "PRIVATE" not in text
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps no such names")
+def test_verify_names_what_no_store_gives_out(tmp_path: Path) -> None:
+    shelf = Shelf(FolderStore(tmp_path), PASSWORD, owner="manager")
+    shelf.publish(make_bundle("a.test"))
+    (tmp_path / "con.a.test.pfx").write_bytes((tmp_path / "a.test.pfx").read_bytes())
+    (tmp_path / "link.test.pfx").symlink_to(tmp_path / "a.test.pfx")
+    (tmp_path / "folder.test.PFX").mkdir()
+    (tmp_path / os.fsdecode(b"\xff.test.pfx")).write_bytes(b"")
+    (tmp_path / "readme?.txt").write_bytes(b"not of a shelf")
+    found = {(f.id, f.subject) for f in shelf.verify()}
+    names = {"con.a.test.pfx", "link.test.pfx", "folder.test.PFX", "?.test.pfx"}
+    assert found == {("file-left-out", name) for name in names}

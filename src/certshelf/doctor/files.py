@@ -12,6 +12,7 @@ from certshelf.finding import Finding
 FROM_SHELF = (
     "file-name-invalid",
     "file-unreadable",
+    "file-left-out",
     "file-foreign",
     "file-half-retired",
     "file-changed",

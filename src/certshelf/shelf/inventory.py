@@ -12,7 +12,7 @@ from certshelf.names import SUFFIX, HostName
 from certshelf.shelf.files import Passwords, ShelfFile, examine
 from certshelf.shelf.manifest import RECORDS, Manifest, Record, State, file_of_record
 from certshelf.shelf.verified import Checked, Verified
-from certshelf.store.base import Entry, Store
+from certshelf.store.base import Entry, LeavesOut, Store
 
 
 class Expiry(StrEnum):
@@ -110,16 +110,21 @@ def verify(
         present[entry.key] = checked.host
         yield from checked.findings
     verified.forget_all_but(present.keys())
+    yield from _left_out(store)
     yield from _among(manifest, present, records.keys())
 
 
 def among(
     store: Store, manifest: Manifest, present: Mapping[str, HostName | None]
 ) -> Iterator[Finding]:
-    """What is wrong among files, or with records that have none; present: every file's host."""
+    """What is wrong among files, with what is no file, or with records that have none.
+
+    present: every file's host.
+    """
     records = {file_of_record(entry.key) for entry in store.list(RECORDS)}
     texts = {file: host.ascii if host else "" for file, host in present.items()}
-    return _among(manifest, texts, records)
+    yield from _left_out(store)
+    yield from _among(manifest, texts, records)
 
 
 def _among(manifest: Manifest, present: Mapping[str, str], records: Set[str]) -> Iterator[Finding]:
@@ -129,6 +134,22 @@ def _among(manifest: Manifest, present: Mapping[str, str], records: Set[str]) ->
             hosts.setdefault(host, []).append(file)
     yield from _twins(hosts)
     yield from _vanished(manifest, records - present.keys())
+
+
+def _left_out(store: Store) -> Iterator[Finding]:
+    """Files that look like a shelf's and that no store gives out: links, folders, bad names."""
+    for name in store.left_out() if isinstance(store, LeavesOut) else ():
+        if not name.lower().endswith(SUFFIX):
+            continue
+        shown = name.encode("utf-8", "replace").decode()
+        yield Finding(
+            id="file-left-out",
+            severity=Severity.WARNING,
+            subject=shown,
+            what=f"{shown} is a link, a folder or a name that no shelf accepts, and is not read",
+            why="a server that follows it serves what certshelf cannot check",
+            do="move it away, or put the file itself there under its host's name",
+        )
 
 
 def _record(manifest: Manifest, file: str) -> tuple[Record | None, Finding | None]:

@@ -161,6 +161,16 @@ class Stamped(Protocol):
         ...
 
 
+@runtime_checkable
+class LeavesOut(Protocol):
+    """A store in which things may lie that list() leaves out, since no key can name them."""
+
+    def left_out(self) -> Iterator[str]:
+        """Names of the top folder that no key may have, or that are no plain file. Not temps and
+        nothing hidden: a leading dot."""
+        ...
+
+
 _DEVICE = r"(?i:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00b9\u00b2\u00b3])"
 _NO_DEVICE = rf"(?!{_DEVICE} *(?:\.|$))"
 _ORDINARY = re.compile(rf"{_NO_DEVICE}[A-Za-z0-9_](?:[A-Za-z0-9._-]{{0,200}}[A-Za-z0-9_-])?")

@@ -131,6 +131,10 @@ class FolderStore:
         while chunk := self._bounded(lambda: [*islice(entries, _CHUNK)], "list", folder or "names"):
             yield from chunk
 
+    def left_out(self) -> Iterator[str]:
+        """See LeavesOut."""
+        yield from self._bounded(lambda: [*self._left_out()], "list", "names")
+
     def sweep(self, older_than_seconds: float = 3600.0) -> int:
         """See Store. Only plain files named exactly as our temps are, by their own time stamp."""
         before = self._clock.now() - timedelta(seconds=older_than_seconds)
@@ -249,6 +253,20 @@ class FolderStore:
             return None
         modified = _EPOCH + timedelta(microseconds=found.st_mtime_ns // 1000)
         return Entry(key, found.st_size, version_of(found), modified)
+
+    def _left_out(self) -> Iterator[str]:
+        with Directory.open(self._path) as folder, folder.scan() as found:
+            for item in found:
+                if item.name.startswith("."):
+                    continue
+                try:
+                    check_key(item.name)
+                    kind = item.stat(follow_symlinks=False)
+                    refuse_unless_plain(kind, item.name, self._url)
+                except StoreInvalidName:
+                    yield item.name
+                except FileNotFoundError:
+                    continue
 
     # --- writing
 

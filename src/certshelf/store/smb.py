@@ -130,6 +130,12 @@ class SmbStore:
             if entry is not None:
                 yield entry
 
+    def left_out(self) -> Iterator[str]:
+        """See LeavesOut."""
+        for name, facts in self.scan():
+            if not name.startswith(".") and _entry((), name, facts) is None:
+                yield name
+
     def scan(self, folder: str = "") -> Iterator[tuple[str, Facts]]:
         """All that lies in a folder, also temps, links and folders; the names are the server's."""
         name = folder or "names"

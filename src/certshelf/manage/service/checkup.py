@@ -1,15 +1,22 @@
-"""The doctor on a schedule: what is new becomes an event, and what is gone too."""
+"""The doctor on a schedule: what is new becomes an event, and what is gone too.
+
+What killed writers left on the shelves is swept away on the way.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from certshelf.errors import CertshelfError
 from certshelf.finding import Finding, Severity
 from certshelf.manage.doctor import run_doctor
+from certshelf.manage.groups import all_groups
+from certshelf.manage.publishing import open_group_shelf
 
 if TYPE_CHECKING:
     from certshelf.manage.db.records import Records
@@ -33,6 +40,7 @@ class Open:
 def check_up(manager: Manager) -> dict[str, int]:
     """Run every check, log what came and what went; how many findings there are by severity."""
     findings = run_doctor(manager)
+    sweep(manager)
     now = manager.clock.now()
     with manager.database.write() as records:
         before = open_findings(records)
@@ -45,6 +53,21 @@ def check_up(manager: Manager) -> dict[str, int]:
             records.events.append(now, "doctor.cleared", before[key].subject, data)
         _store(records, found)
     return dict(Counter(finding.severity.value for finding in findings))
+
+
+def sweep(manager: Manager) -> int:
+    """Remove unfinished files of writers that were killed an hour ago or more; how many.
+
+    A shelf that cannot be reached is left for the next time: the doctor says that already.
+    """
+    with manager.database.read() as records:
+        groups = [group.name for group in all_groups(records)]
+    count = 0
+    for group in ["", *groups] if manager.settings.shelf.store else groups:
+        with contextlib.suppress(CertshelfError):
+            shelf = open_group_shelf(manager, group) if group else manager.shelf
+            count += shelf.store.sweep()
+    return count
 
 
 def remember(findings: Iterable[Finding]) -> dict[str, Open]:
