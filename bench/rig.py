@@ -60,7 +60,7 @@ class Server:
     """One server process, pinned to a core where the system can."""
 
     def __init__(self, kind: str, folder: Path, password: Secret, core: int = 0) -> None:
-        script = str(Path(__file__).with_name("python_server.py"))
+        script = str(Path(__file__).with_name("_python_server.py"))
         began = time.perf_counter()
         self.process = subprocess.Popen(
             [sys.executable, script, kind, str(folder)],

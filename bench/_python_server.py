@@ -1,6 +1,6 @@
 """A TLS server for the benches: one process, told on stdin what to serve, asked for its figures.
 
-Run by the other scripts: `python python_server.py static|shelf FOLDER`, the password on stdin.
+Run by the other scripts: `python _python_server.py static|shelf FOLDER`, the password on stdin.
 It prints one JSON line when it listens; each line on stdin is answered by a line of figures.
 """
 
