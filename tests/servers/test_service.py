@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,6 +23,7 @@ from certshelf.manage.settings import update_settings
 from tests.support.homes import make_home
 from tests.support.processes import wait_until
 from tests.support.records import certificate
+from tests.support.service import running
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 
@@ -39,57 +36,6 @@ def home_with(folder: Path, *names: str, **settings: str | int) -> Path:
         for name in names:
             add_certificate(manager, certificate(name))
     return home.path
-
-
-class Running:
-    """A service under test; `lines` is all that it said."""
-
-    def __init__(self, home: Path, *arguments: str, **environ: str) -> None:
-        self.log = home.parent / "service.log"
-        with self.log.open("ab") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "certshelf", "--home", str(home), "run", *arguments],
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=out,
-                env={**os.environ, **environ},
-                start_new_session=True,
-            )
-
-    @property
-    def text(self) -> str:
-        return self.log.read_text(errors="replace")
-
-    def says(self, what: str) -> None:
-        wait_until(lambda: what in self.text or self.process.poll() is not None, what, 40)
-        assert what in self.text, self.text
-
-    @property
-    def address(self) -> str:
-        self.says("/healthz")
-        line = next(line for line in self.text.splitlines() if "/healthz" in line)
-        return line.rpartition(" ")[2].removesuffix("/healthz")
-
-    def get(self, path: str) -> str:
-        with urllib.request.urlopen(self.address + path, timeout=10) as answer:
-            body: bytes = answer.read()
-        return body.decode()
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        os.killpg(self.process.pid, number)
-        return self.process.wait(60)
-
-
-@contextmanager
-def running(home: Path, *arguments: str, **environ: str) -> Iterator[Running]:
-    service = Running(home, *arguments, **environ)
-    try:
-        yield service
-    finally:
-        if service.process.poll() is None:
-            service.stop(signal.SIGKILL)
-        assert service.process.stdin
-        service.process.stdin.close()
 
 
 def state_of(home: Path, name: str) -> State:
@@ -166,10 +112,7 @@ def test_outside_the_windows_it_issues_and_deploys_nothing(tmp_path: Path) -> No
 def test_the_budget_of_an_hour_holds(tmp_path: Path) -> None:
     home = home_with(tmp_path, *(f"n{i}" for i in range(5)), budget_per_hour=2)
     with running(home) as service:
-        ticks = "\ncertshelf_ticks_total "
-        wait_until(
-            lambda: int(service.get("/metrics").partition(ticks)[2].split()[0]) >= 4, "4 ticks", 60
-        )
+        wait_until(lambda: service.metric("ticks_total") >= 4, "4 ticks", 60)
         assert service.stop() == 0
     done = [name for name in (f"n{i}" for i in range(5)) if state_of(home, name) is State.VALID]
     assert len(done) == 2
