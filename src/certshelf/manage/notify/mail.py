@@ -66,7 +66,8 @@ class Mail:
                 f"{self.host} refuses the login", hint="look at notify.smtp_credential"
             ) from error
         except (smtplib.SMTPException, OSError, ValueError) as error:
-            what = type(error).__name__ if isinstance(error, ValueError) else _one_line(error)
+            told = isinstance(error, (smtplib.SMTPException, OSError))
+            what = _one_line(error) if told else type(error).__name__
             raise DeployError(f"no mail by {self.host}:{self.port}: {what}") from error
 
     def _connect(self) -> smtplib.SMTP:

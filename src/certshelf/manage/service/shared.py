@@ -62,6 +62,7 @@ class Shared:
         """See HandOut."""
         await asyncio.to_thread(make_schema, self._url)
         self._advance = advance
+        asyncio.get_running_loop().set_exception_handler(_unexpected)
         async with self._app.open_async():
             self._is_open.set()
             worker = asyncio.create_task(self._run_worker())
@@ -109,6 +110,15 @@ class Shared:
         for status in ("todo", "doing"):
             found.extend(await manager.list_jobs_async(queue=QUEUE, status=status))
         return found
+
+
+def _unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say nothing of a job that another worker took over and finished; all else as always."""
+    import psycopg
+
+    error = context.get("exception")
+    if not isinstance(getattr(error, "__cause__", None), psycopg.errors.RaiseException):
+        loop.default_exception_handler(context)
 
 
 def make_schema(url: str) -> None:
