@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import shutil
@@ -126,7 +127,17 @@ def test_a_backup_is_refused_where_it_would_overwrite_or_cannot_be_opened(
     assert not new.exists() or not any(new.iterdir())
 
 
-@pytest.mark.parametrize("name", ["../evil", "keys.json", "history/../../x.pfx", "/etc/x"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil",
+        "keys.json",
+        "history/../../x.pfx",
+        "/etc/x",
+        "history/..\\..\\x.pfx",
+        "history/c:x.pfx",
+    ],
+)
 def test_a_forged_archive_writes_nothing_outside(
     tmp_path: Path, identity: tuple[str, Path], name: str
 ) -> None:
@@ -141,3 +152,46 @@ def test_a_forged_archive_writes_nothing_outside(
     assert certshelf(new, "restore", str(backup), "--identity-file", str(identity[1])) == 1
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and p.name in ("evil", "x.pfx")]
     assert not (new / "keys.json").exists()
+
+
+def sealed_archive(to: str, folder: Path, header: bytes, zeros: int) -> Path:
+    """A backup with one header and zeros after it, that a few kilobytes unpack to."""
+    file, packed = folder / "bomb.age", io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb") as stream:
+        stream.write(header)
+        for _ in range(zeros >> 20):
+            stream.write(bytes(1 << 20))
+    file.write_bytes(pyrage.encrypt(packed.getvalue(), [pyrage.x25519.Recipient.from_str(to)]))
+    return file
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_backup_that_unpacks_without_end_is_refused(
+    tmp_path: Path, identity: tuple[str, Path], capsys: pytest.CaptureFixture[str], kind: bytes
+) -> None:
+    info = tarfile.TarInfo("certshelf.db")
+    info.type, info.size = kind, 256 << 20
+    bomb = sealed_archive(identity[0], tmp_path, info.tobuf(tarfile.USTAR_FORMAT), 256 << 20)
+    assert bomb.stat().st_size < 1 << 20
+    new = tmp_path / "new"
+    assert certshelf(new, "restore", str(bomb), "--identity-file", str(identity[1])) == 1
+    assert "no backup of certshelf" in capsys.readouterr().err
+    assert sum(path.stat().st_size for path in new.rglob("*")) <= 128 << 20
+
+
+def test_what_is_no_archive_is_refused_by_name(
+    tmp_path: Path, identity: tuple[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "b.age"
+    file.write_bytes(pyrage.encrypt(b"x", [pyrage.x25519.Recipient.from_str(identity[0])]))
+    assert certshelf(tmp_path / "n", "restore", str(file), "--identity-file", str(identity[1])) == 1
+    assert "no backup of certshelf" in capsys.readouterr().err
+
+
+def test_an_identity_given_as_recipient_is_not_shown(
+    home: Path, tmp_path: Path, identity: tuple[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = identity[1].read_text().splitlines()[-1]
+    assert certshelf(home, "backup", str(tmp_path / "b.age"), "--recipient", secret) == 1
+    said = capsys.readouterr()
+    assert secret[16:30] not in said.out + said.err

@@ -7,14 +7,19 @@ backup need not be on this machine: only its public half is used here.
 
 from __future__ import annotations
 
+import gzip
 import importlib
-import io
 import os
+import shutil
 import tarfile
 import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import BinaryIO
 
 from certshelf.clock import Clock
 from certshelf.errors import ConfigError, RecordError
@@ -22,8 +27,13 @@ from certshelf.manage.db.snapshot import snapshot
 from certshelf.manage.home import DATABASE_FILE, SETTINGS_FILE, Home, make_folder
 from certshelf.manage.settings import load_settings
 
-_MAX_MEMBERS = 5_000_000
+_MAX_MEMBERS = 1_000_000
 _HISTORY = "history"
+_PIECE = 1 << 16
+_MAX_PIECE = 1 << 20
+_LEAST_BYTES = 64 << 20
+_MAX_RATIO = 100
+_BINARY = getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +55,12 @@ def write_backup(home: Home, recipients: list[str], out: Path, clock: Clock) -> 
     if load_settings(home.settings).database.url:
         raise ConfigError("the records lie on PostgreSQL", hint="back them up with pg_dump")
     with tempfile.TemporaryDirectory(prefix="certshelf-backup-") as folder:
-        copy = Path(folder) / DATABASE_FILE
+        copy, plain = Path(folder) / DATABASE_FILE, Path(folder) / "archive"
         snapshot(home.database, copy)
-        plain = io.BytesIO()
         count = _pack(home, copy, plain, clock)
-    sealed = pyrage.encrypt(plain.getvalue(), keys)
-    _write_new(out, sealed)
-    return Backup(count, len(sealed))
+        with plain.open("rb") as source, _new_file(out) as target:
+            pyrage.encrypt_io(source, target, keys)
+    return Backup(count, out.stat().st_size)
 
 
 def read_backup(backup: Path, identity: str, home: Home) -> int:
@@ -63,21 +72,27 @@ def read_backup(backup: Path, identity: str, home: Home) -> int:
     pyrage = _pyrage()
     if home.path.exists() and any(home.path.iterdir()):
         raise ConfigError(f"{home.path} is not empty", hint="restore into a new folder: --home DIR")
-    try:
-        key = pyrage.x25519.Identity.from_str(identity.strip())
-        plain = pyrage.decrypt(backup.read_bytes(), [key])
-    except OSError as error:
-        raise ConfigError(f"cannot read {backup}: {error.strerror}") from error
-    except Exception as error:  # pyrage's own errors have no common base
-        raise ConfigError(
-            f"cannot open {backup}: {error}", hint="is it the right identity?"
-        ) from error
-    return _unpack(plain, home)
+    with tempfile.TemporaryDirectory(prefix="certshelf-restore-") as folder:
+        plain = Path(folder) / "archive"
+        try:
+            key = pyrage.x25519.Identity.from_str(identity.strip())
+            with backup.open("rb") as source, plain.open("wb") as target:
+                pyrage.decrypt_io(source, target, [key])
+        except OSError as error:
+            raise ConfigError(f"cannot read {backup}: {error.strerror}") from error
+        except Exception as error:  # pyrage's own errors have no common base
+            raise ConfigError(
+                f"cannot open {backup}: {error}", hint="is it the right identity?"
+            ) from error
+        try:
+            return _unpack(plain, home)
+        except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
+            raise RecordError(f"{backup} is no backup of certshelf, or damaged") from error
 
 
-def _pack(home: Home, database: Path, plain: io.BytesIO, clock: Clock) -> int:
+def _pack(home: Home, database: Path, plain: Path, clock: Clock) -> int:
     count = 0
-    with tarfile.open(fileobj=plain, mode="w:gz") as archive:
+    with tarfile.open(plain, mode="w:gz") as archive:
         for name, path in _files(home, database):
             with path.open("rb") as file:
                 info = tarfile.TarInfo(name)  # a file, also where the settings are a link to one
@@ -99,10 +114,31 @@ def _files(home: Home, database: Path) -> list[tuple[str, Path]]:
     return [(name, path) for name, path in found if path.is_file()]
 
 
-def _unpack(plain: bytes, home: Home) -> int:
+class _Archive(gzip.GzipFile):
+    """What a backup unpacks to, in bounded pieces and no more than limit in all: it is hostile.
+
+    Whoever knows the recipient's public key can make a file that the identity opens.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "rb")
+        self._left = max(_LEAST_BYTES, _MAX_RATIO * path.stat().st_size)
+
+    def read(self, size: int | None = -1) -> bytes:
+        """As a file's; RecordError beyond what a backup of ours needs."""
+        if size is None or not 0 <= size <= _MAX_PIECE:
+            raise RecordError("no backup of certshelf: it holds a header without end")
+        data = super().read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise RecordError(f"no backup of certshelf: it unpacks to {_MAX_RATIO} times its size")
+        return data
+
+
+def _unpack(plain: Path, home: Home) -> int:
     make_folder(home.path)
     count = 0
-    with tarfile.open(fileobj=io.BytesIO(plain), mode="r:gz") as archive:
+    with _Archive(plain) as unzipped, tarfile.open(fileobj=unzipped, mode="r:") as archive:
         for member in archive:
             target = home.path / member.name
             if not _is_ours(member) or count >= _MAX_MEMBERS:
@@ -111,24 +147,29 @@ def _unpack(plain: bytes, home: Home) -> int:
             if source is None:
                 continue
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write_new(target, source.read())
+            with _new_file(target) as file:
+                shutil.copyfileobj(source, file, _PIECE)
             count += 1
     return count
 
 
 def _is_ours(member: tarfile.TarInfo) -> bool:
+    """Whether its name is one that _files() gives; no drive and no stream of Windows, either."""
     parts = member.name.split("/")
     known = member.name in (SETTINGS_FILE, DATABASE_FILE) or (
         parts[0] == _HISTORY and member.name.endswith(".pfx")
     )
-    return member.isreg() and known and not any(part in ("", ".", "..") for part in parts)
+    odd = not member.name.isprintable() or any(c in "\\:" for c in member.name)
+    return member.isreg() and known and not odd and not {"", ".", ".."} & set(parts)
 
 
-def _write_new(path: Path, data: bytes) -> None:
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that only we may read, whole on the disk at the end; never one that is there."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -136,6 +177,11 @@ def _write_new(path: Path, data: bytes) -> None:
 
 
 def _recipient(pyrage: ModuleType, text: str) -> object:
+    if text.strip().upper().startswith("AGE-SECRET-KEY-"):
+        raise ConfigError(
+            "a recipient is a public key; that was the secret one",
+            hint="other users could see it: make a new pair with age-keygen",
+        )
     try:
         return pyrage.x25519.Recipient.from_str(text.strip())
     except Exception as error:
