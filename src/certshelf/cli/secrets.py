@@ -53,8 +53,8 @@ def read_secret_file(file: Path) -> Secret:
 def _secret(data: bytes, where: str) -> Secret:
     try:
         text = data.decode("utf-8").removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError as error:
-        raise CredentialError(f"cannot use the secret in {where}: it is not UTF-8") from error
+    except UnicodeDecodeError:  # it carries the secret: not even as a cause
+        raise CredentialError(f"cannot use the secret in {where}: it is not UTF-8") from None
     if not text or len(data) > _MAX_BYTES:
         reason = "it is too long" if text else "it is empty"
         raise CredentialError(f"cannot use the secret in {where}: {reason}")

@@ -80,11 +80,12 @@ class KeyRing:
             )
         try:
             return Secret(_cipher(key).decrypt(nonce, sealed, place.encode()).decode())
-        except (InvalidTag, UnicodeDecodeError) as error:
+        except (InvalidTag, UnicodeDecodeError):
+            # `from None`: the second one carries what it could not decode
             raise CredentialError(
                 f"the secret at {place} is damaged or belongs to another row",
                 hint="set this secret again",
-            ) from error
+            ) from None
 
     @property
     def current(self) -> str:

@@ -14,6 +14,7 @@ from certshelf.names import SUFFIX, HostName
 
 PEM = ".pem"
 _TEMP = ".tmp-"
+_MAX_READ_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,14 @@ class MirrorFolder:
 
     def read(self, name: str) -> bytes | None:
         """What a file holds; None when it is not there or no plain file."""
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        flags |= getattr(os, "O_NONBLOCK", 0)  # the server's account may have put a pipe there
         try:
-            flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
             with os.fdopen(os.open(self.path / name, flags), "rb") as file:
-                return file.read()
+                found = os.fstat(file.fileno())
+                if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_READ_BYTES:
+                    return None
+                return file.read(_MAX_READ_BYTES)
         except OSError:
             return None
 

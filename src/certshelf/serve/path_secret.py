@@ -25,12 +25,19 @@ def read_or_make(path: Path) -> Secret:
 def read(path: Path) -> Secret:
     """The secret in that file: 32 letters, digits, `-` and `_`."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        descriptor = os.open(path, flags)
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(file.fileno())
             text = file.read(4 * _LENGTH).decode("ascii", "replace").strip()
     except OSError as error:
         raise ConfigError(f"cannot read the secret path from {path}: {error.strerror}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigError(f"{path} is no file", hint=f"remove it: rm {path}")
+    if os.name == "posix" and found.st_uid not in (0, os.geteuid()):
+        raise ConfigError(  # he knows the secret, then
+            f"the secret path in {path} belongs to another user", hint=f"remove it: rm {path}"
+        )
     if os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
         raise ConfigError(
             f"others can read the secret path in {path}", hint=f"remove it: rm {path}"

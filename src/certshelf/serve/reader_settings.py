@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import binascii
+import os
 import stat
 import tomllib
 from collections.abc import Callable, Sequence
@@ -199,16 +200,19 @@ def _config_words(path: Path, known: set[str]) -> list[str]:
 def _read_text(path: Path) -> str:
     """A settings file, at most MAX_FILE_BYTES of UTF-8; ConfigError when that is not there."""
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode) and not stat.S_ISFIFO(found.st_mode):
-            raise ConfigError(f"{path} is no file")
-        if found.st_size > MAX_FILE_BYTES:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISFIFO(mode):
+                raise ConfigError(f"{path} is no file")
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
             raise ConfigError(f"{path} is too large")
-        return path.read_text(encoding="utf-8-sig")
+        text = data.decode("utf-8-sig")
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"cannot read {path}: it is not UTF-8") from error
+    except UnicodeDecodeError:  # it carries the bytes, which may be a password
+        raise ConfigError(f"cannot read {path}: it is not UTF-8") from None
+    return text.replace("\r\n", "\n")
 
 
 def _socket(flag: str, text: str) -> Path:

@@ -127,3 +127,14 @@ def test_the_current_key_is_never_dropped(tmp_path: Path) -> None:
     new = ring.add_key()
     ring.drop_keys({old, new})
     assert set(json.loads(ring.path.read_text())["keys"]) == {new}
+
+
+def test_a_secret_that_is_no_text_is_not_carried_by_its_error(tmp_path: Path) -> None:
+    class Binary(Secret):
+        def reveal_bytes(self) -> bytes:
+            return b"canary\xff"
+
+    ring = _ring(tmp_path)
+    with pytest.raises(CredentialError) as caught:
+        ring.open(ring.seal(Binary(""), HERE), HERE)
+    assert caught.value.__cause__ is None

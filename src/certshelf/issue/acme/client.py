@@ -21,7 +21,7 @@ from certshelf.bundle.model import PrivateKey
 from certshelf.clock import SYSTEM, Clock
 from certshelf.errors import AcmeProblem, ConfigError, IssueError, RateLimited
 from certshelf.issue.acme import jws
-from certshelf.issue.acme.directory import Directory, checked_url
+from certshelf.issue.acme.directory import Directory, checked_url, no_step_down
 from certshelf.issue.acme.limits import Bucket, Gate, Rate
 from certshelf.issue.acme.problem import from_response, printable, unreachable
 from certshelf.issue.acme.response import Response
@@ -194,6 +194,7 @@ class AcmeClient:
             raise self.unreachable("the CA gives no nonce") from None
 
     async def _send(self, method: str, url: str, data: bytes | None) -> Response:
+        no_step_down(url, self.settings.directory_url)
         await self._take_request()
         headers = {"Content-Type": "application/jose+json"} if data is not None else {}
         with self._named_errors(url):

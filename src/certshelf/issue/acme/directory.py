@@ -56,6 +56,19 @@ class Directory:
         )
 
 
+def no_step_down(url: str, directory_url: str) -> None:
+    """Refuse http to this machine itself for a CA that was not reached so.
+
+    Else any CA could have us ask the services that listen here for this machine alone.
+    Raises IssuerUnreachable.
+    """
+    if urlsplit(url).scheme != "https" and urlsplit(directory_url).scheme == "https":
+        raise IssuerUnreachable(
+            f"the CA leads from https to {printable(url)!r}",
+            hint="this CA is faulty, or somebody answers in its place",
+        )
+
+
 def checked_url(value: object) -> str:
     """A URL that may be asked: https, or http to this machine itself.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import secrets
 from pathlib import Path
 
 from aiohttp import web
@@ -123,12 +125,14 @@ class Webroot:
 
     def _write(self, challenge: Challenge) -> None:
         path = self._path(challenge)
-        temporary = path.with_name(f".{path.name}.tmp")
+        temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(challenge.key_authorization, encoding="ascii")
-            temporary.chmod(0o644)  # the web server's account reads it; it is public
-            temporary.replace(path)
+            try:
+                _write_public(temporary, challenge.key_authorization)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
         except OSError as error:
             raise ChallengeFailed(
                 f"the token file cannot be written below {self._folder}: {error.strerror}",
@@ -149,3 +153,16 @@ class Webroot:
         if not TOKEN.fullmatch(challenge.token):
             raise ChallengeFailed("the challenge's token can be no file name")
         return self._folder / HTTP01_PREFIX.strip("/") / challenge.token
+
+
+def _write_public(path: Path, text: str) -> None:
+    """A new file that everybody may read: the web server's account does, and it is no secret.
+
+    A link that somebody else made there is not followed, neither to write nor to change rights:
+    the folder may belong to a web application, and we may be root.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(path, flags, 0o644), "w", encoding="ascii") as file:
+        if hasattr(os, "fchmod"):
+            os.fchmod(file.fileno(), 0o644)  # whatever the umask is
+        file.write(text)

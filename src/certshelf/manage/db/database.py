@@ -205,9 +205,11 @@ def _upgrade(engine: Engine) -> None:
 
 def _engine(url: URL, busy_seconds: float) -> Engine:
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+        return create_engine(
+            url, pool_pre_ping=True, hide_parameters=True, connect_args={"connect_timeout": 10}
+        )
     _make_file(Path(url.database or ""))
-    engine = create_engine(url, connect_args={"timeout": busy_seconds})
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": busy_seconds})
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from certshelf.errors import ChallengeFailed, CredentialError
+from certshelf.errors import ChallengeFailed, ConfigError, CredentialError, IssuerUnreachable
+from certshelf.issue.acme.directory import checked_url
+from certshelf.issue.acme.problem import printable
 from certshelf.secret import Secret
 
 _TIMEOUT_S = 15.0
@@ -32,7 +34,13 @@ class AcmeDns:
     """Writes the one record of an acme-dns account, which keeps its two newest values."""
 
     def __init__(self, account: AcmeDnsAccount) -> None:
+        """ConfigError for a URL over which the password would travel in clear."""
         self._account = account
+        if not _is_safe(account.url):
+            raise ConfigError(
+                f"acme-dns at {printable(account.url)}: a password travels by https:// only",
+                hint="give acme-dns a certificate; http:// is for this machine itself",
+            )
 
     async def add(self, name: str, value: str) -> None:
         """See TxtWriter; name must be the account's own, where the CNAME leads."""
@@ -71,3 +79,11 @@ class AcmeDns:
 
     async def remove(self, name: str, value: str) -> None:
         """See TxtWriter: acme-dns has no removal; old values fall out by themselves."""
+
+
+def _is_safe(url: str) -> bool:
+    try:
+        checked_url(url)
+    except IssuerUnreachable:
+        return False
+    return True
