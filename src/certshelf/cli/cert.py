@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from certshelf.cli import output
-from certshelf.cli.challenges import challenge_options, chosen_challenges
+from certshelf.cli.challenges import challenge_options, chosen_challenges, with_choices
+from certshelf.cli.editing import edit, import_, rebuild
 from certshelf.cli.issuing import request, revoke, test
+from certshelf.cli.preview import preview
+from certshelf.cli.wishing import as_wished, wish_options
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,8 +20,8 @@ if TYPE_CHECKING:
     from certshelf.manage.model import ManagedCertificate
     from certshelf.names import HostName
 
-_KEYS = ["ecdsa-p256", "ecdsa-p384", "rsa-2048", "rsa-3072", "rsa-4096"]
-_MODES = ["auto", "shelf-only", "none"]
+
+_STATES = ["new", "valid", "failed", "paused", "revoked", "expired"]
 
 
 @click.group()
@@ -35,14 +38,7 @@ def command() -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="One certificate for each site in this server configuration.",
 )
-@click.option("--issuer", help="Who signs.  [default: of the settings, local]")
-@click.option("--key", type=click.Choice(_KEYS), help="Key type.  [default: of the settings]")
-@click.option("--mode", type=click.Choice(_MODES), help="What happens after issuance.")
-@click.option("--group", "groups", multiple=True, help="Publish to this group's shelf; repeatable.")
-@click.option("--fallback", multiple=True, help="Who signs when the issuer cannot; repeatable.")
-@click.option("--profile", default="", help="The CA's certificate profile.")
-@click.option("--preferred-chain", default="", help="Common name that the chain shall end in.")
-@click.option("--reuse-key", is_flag=True, help="Keep the private key at renewals.")
+@wish_options
 @challenge_options
 @click.pass_obj
 def add(
@@ -51,15 +47,7 @@ def add(
     hosts: tuple[str, ...],
     name: str | None,
     bindings: Path | None,
-    issuer: str | None,
-    key: str | None,
-    mode: str | None,
-    groups: tuple[str, ...],
-    fallback: tuple[str, ...],
-    profile: str,
-    preferred_chain: str,
-    reuse_key: bool,
-    **challenge: str | int | bool | tuple[str, ...] | None,
+    **given: Any,
 ) -> None:
     """Add a managed certificate for HOSTS (wildcards and Unicode names too)."""
     from certshelf.manage.certificates import add_certificate
@@ -70,23 +58,19 @@ def add(
     wanted = _hosts_of_sites(bindings) if bindings else [tuple(map(HostName.parse, hosts))]
     if bool(bindings) == bool(hosts) or (bindings and name):
         raise click.UsageError("give HOSTS, with a --name if wanted, or --from-bindings FILE")
-    challenges = chosen_challenges(challenge)
+    challenges = with_choices((), chosen_challenges(given))
     with open_manager(home) as manager:
         defaults = manager.settings.certificates
         for names in wanted:
             wish = ManagedCertificate(
                 name=name or names[0].ascii.replace("*", "_"),
                 hosts=tuple(dict.fromkeys(names)),
-                issuer=issuer or defaults.issuer,
-                key_type=key or defaults.key,
-                mode=Mode(mode or defaults.mode),
-                groups=tuple(dict.fromkeys(groups)),
-                fallbacks=fallback,
-                profile=profile,
-                preferred_chain=preferred_chain,
-                reuse_key=reuse_key,
+                issuer=defaults.issuer,
+                key_type=defaults.key,
+                mode=Mode(defaults.mode),
                 challenges=challenges,
             )
+            wish = as_wished(wish, given)
             added = add_certificate(manager, wish)
             output.ok(f"{added.name} added: certshelf cert request {added.name} issues it")
 
@@ -102,16 +86,25 @@ def _hosts_of_sites(file: Path) -> list[tuple[HostName, ...]]:
 
 
 @command.command("ls")
+@click.option("--tag", default="", help="Those with this tag.")
+@click.option("--state", type=click.Choice(_STATES), help="Those in this state.")
+@click.option("--expires-within", type=float, metavar="DAYS", help="Those that end by then.")
 @output.as_json
 @click.pass_obj
-def list_certificates(home: Path | None, as_json: bool) -> None:
+def list_certificates(
+    home: Path | None, tag: str, state: str | None, expires_within: float | None, as_json: bool
+) -> None:
     """List the managed certificates."""
+    from datetime import timedelta
+
     from certshelf.manage.manager import open_manager
 
     with open_manager(home) as manager:
-        with manager.database.read() as records:
-            found = records.certificates.all()
         now = manager.clock.now()
+        until = None if expires_within is None else now + timedelta(days=expires_within)
+        with manager.database.read() as records:
+            found = records.certificates.all(expires_before=until, tag=tag)
+    found = [one for one in found if state in (None, _state(one, now))]
     if as_json:
         output.print_json([certificate_json(one, now) for one in found])
         return
@@ -128,12 +121,15 @@ def list_certificates(home: Path | None, as_json: bool) -> None:
 def show(home: Path | None, name: str, as_json: bool) -> None:
     """Show one managed certificate and how it stands."""
     from certshelf.manage.manager import open_manager
+    from certshelf.manage.tasks import stale_files
 
     with open_manager(home) as manager:
         with manager.database.read() as records:
             found = records.certificates.get(name)
+            old = stale_files(records, found.id)
         now = manager.clock.now()
     shown = certificate_json(found, now)
+    shown["still_old"] = [f"{text} (task {task.name})" for task, run in old for text in run.stale]
     if as_json:
         output.print_json(shown)
         return
@@ -142,6 +138,10 @@ def show(home: Path | None, name: str, as_json: bool) -> None:
         output.say(f"{key:<18} {text if text not in (None, '') else '-'}")
 
 
+command.add_command(edit)
+command.add_command(preview)
+command.add_command(rebuild)
+command.add_command(import_)
 command.add_command(request)
 command.add_command(request, "renew")
 command.add_command(revoke)
@@ -178,6 +178,8 @@ def certificate_json(one: ManagedCertificate, now: datetime) -> dict[str, object
         "auto_renew": one.auto_renew,
         "tags": list(one.tags),
         "groups": list(one.groups),
+        "password_credential": one.password_credential or None,
+        "comment": one.comment or None,
         "state": _state(one, now),
         "serial": status.serial or None,
         "thumbprint": status.thumbprint or None,

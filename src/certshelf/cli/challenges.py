@@ -15,6 +15,7 @@ _WRITERS = ["rfc2136", "exec", "acme-dns", "lexicon"]
 
 _OPTIONS = (
     click.option("--challenge", type=click.Choice(_TYPES), help="How the names are proved."),
+    click.option("--for", "pattern", help="Only for hosts like this: a host, or *.zone."),
     click.option("--http-port", type=click.IntRange(1, 65535), help="Own responder's.  [80]"),
     click.option("--http-webroot", help="Write the answers below this folder instead."),
     click.option("--http-farm", is_flag=True, help="The members answer: configure http-01."),
@@ -40,6 +41,9 @@ _SETTINGS = {
 }
 
 
+_NEED_TYPE = (*_SETTINGS, "pattern", "http_port", "tls_port", "dns_credential", "dns_command")
+
+
 def challenge_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command all options about challenges."""
     for option in reversed(_OPTIONS):
@@ -48,13 +52,16 @@ def challenge_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def chosen_challenges(given: Mapping[str, object]) -> tuple[ChallengeChoice, ...]:
-    """What the options say; none when there is no --challenge (http-01 on port 80 then)."""
+    """What the options say; none when there is no --challenge (http-01 on port 80 then).
+
+    given: these options, and perhaps others.
+    """
     from certshelf.manage.model import ChallengeChoice
 
-    used = sorted(key for key, value in given.items() if value and key != "challenge")
     if not given["challenge"]:
-        if used:
-            raise click.UsageError(f"--{used[0].replace('_', '-')} needs --challenge")
+        for key in sorted(key for key in _NEED_TYPE if given[key]):
+            option = "for" if key == "pattern" else key.replace("_", "-")
+            raise click.UsageError(f"--{option} needs --challenge")
         return ()
     settings = {name: str(given[key]) for key, name in _SETTINGS.items() if given[key]}
     if port := given["http_port"] or given["tls_port"]:
@@ -62,4 +69,19 @@ def chosen_challenges(given: Mapping[str, object]) -> tuple[ChallengeChoice, ...
     if isinstance(command := given["dns_command"], tuple) and command:
         settings["command"] = "\n".join(command)
     credential = str(given["dns_credential"])
-    return (ChallengeChoice(str(given["challenge"]), "*", settings, credential),)
+    pattern = str(given["pattern"] or "*")
+    return (ChallengeChoice(str(given["challenge"]), pattern, settings, credential),)
+
+
+def with_choices(
+    there: tuple[ChallengeChoice, ...], new: tuple[ChallengeChoice, ...]
+) -> tuple[ChallengeChoice, ...]:
+    """The choices with new ones in the place of those for the same hosts, the widest last.
+
+    The first that matches a host counts, so `*.b.example` stands before `*`.
+    """
+    patterns = {choice.pattern for choice in new}
+    merged = [*(choice for choice in there if choice.pattern not in patterns), *new]
+    return tuple(
+        sorted(merged, key=lambda choice: (choice.pattern == "*", choice.pattern[:1] == "*"))
+    )

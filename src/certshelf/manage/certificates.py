@@ -48,6 +48,12 @@ def require_possible(records: Records, wish: ManagedCertificate) -> None:
         require_issuer(records, issuer)
     for group in wish.groups:
         get_group(records, group)
+    own = wish.password_credential
+    if own and records.credentials.find(own) is None:
+        raise RecordError(
+            f"cannot add {wish.name}: there is no credential {own[:64]!r}",
+            hint=f"certshelf credential set {own[:64]}",
+        )
 
 
 def remove_certificate(manager: Manager, name: str) -> None:

@@ -134,7 +134,7 @@ def _add(records: Records, wish: ManagedCertificate, bundle: Bundle | None, now:
     if bundle is None or set(bundle.names) != set(wish.hosts):
         return
     key = bundle.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    records.issued.put(_issued(added, bundle, now), Secret(key.decode()))
+    records.issued.put(issued_record(added, bundle, now), Secret(key.decode()))
     status = CertificateStatus(
         state=State.VALID,
         generation=1,
@@ -147,7 +147,8 @@ def _add(records: Records, wish: ManagedCertificate, bundle: Bundle | None, now:
     records.certificates.set_status(added.id, status)
 
 
-def _issued(wish: ManagedCertificate, bundle: Bundle, now: datetime) -> IssuedRecord:
+def issued_record(wish: ManagedCertificate, bundle: Bundle, now: datetime) -> IssuedRecord:
+    """What is remembered of a bundle from elsewhere, as the first of its certificate."""
     chain = b"".join(c.public_bytes(Encoding.PEM) for c in (bundle.leaf, *bundle.chain))
     return IssuedRecord(
         certificate_id=wish.id,

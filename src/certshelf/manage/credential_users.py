@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def users_of(manager: Manager, name: str) -> list[str]:
-    """What names this credential, in words: settings, groups, issuers, certificates."""
+    """What names this credential, in words: settings, groups, issuers, certificates, tasks."""
     shelf = manager.settings.shelf
     users = [
         f"shelf.{key} of the settings"
@@ -32,8 +32,14 @@ def users_of(manager: Manager, name: str) -> list[str]:
             if issuer.settings.get("eab_credential") == name:
                 users.append(f"issuer {issuer.name}")
         for certificate in records.certificates.all():
-            if any(choice.credential == name for choice in certificate.challenges):
+            named = {choice.credential for choice in certificate.challenges}
+            if name in named | {certificate.password_credential}:
                 users.append(f"certificate {certificate.name}")
+            users += [
+                f"task {task.name} of {certificate.name}"
+                for task in records.tasks.of(certificate.id)
+                if name in (task.credential, task.settings.get("password"))
+            ]
     rotation = find_rotation(manager)
     if rotation and name in (rotation.credential, rotation.old_credential):
         users.append("the change of the PFX password under way")

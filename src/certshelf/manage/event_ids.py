@@ -39,6 +39,7 @@ KINDS: Mapping[str, EventKind] = MappingProxyType(
         "certificate.fallback": EventKind(1113, _WARNING, "another CA was asked instead"),
         "certificate.window": EventKind(1114, _INFO, "its CA names another time to renew it"),
         "certificate.revoked": EventKind(1115, _WARNING, "it was revoked at its CA"),
+        "certificate.imported": EventKind(1116, _INFO, "a bundle from a file was taken over"),
         "task.done": EventKind(1130, _INFO, "a deployment task did its work"),
         "task.failed": EventKind(1131, _ERROR, "a deployment task failed; stale names what is old"),
         "task.added": EventKind(1132, _INFO, "a deployment task was added"),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certshelf.clock import SYSTEM, Clock
+from certshelf.errors import CredentialError
 from certshelf.manage.home import Home, find_home
 from certshelf.manage.opening import create_home, open_home
 from certshelf.manage.settings import Settings, load_settings
@@ -33,8 +34,20 @@ class Manager:
 
     @cached_property
     def shelf(self) -> Shelf:
-        """The shelf that the settings describe, opened when it is first needed."""
-        return open_shelf_of(self.home, self.settings)
+        """The shelf that the settings describe, opened when it is first needed.
+
+        Passwords of certificates that have their own are known to it, so that it can tell a file
+        under one of those from a damaged one.
+        """
+        shelf = open_shelf_of(self.home, self.settings)
+        shelf.passwords += tuple(self._own_passwords())
+        return shelf
+
+    def _own_passwords(self) -> Iterator[Secret]:
+        with self.database.read() as records:
+            for name in records.certificates.password_credentials():
+                with suppress(CredentialError):
+                    yield records.credentials.secret(name)
 
     def reveal(self, name: str) -> Secret:
         """A secret that somebody asked to see; the event log says so."""

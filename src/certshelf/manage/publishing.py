@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certshelf.bundle.model import Bundle
 from certshelf.errors import BundleError, ShelfError
+from certshelf.manage.credentials import read_secret
 from certshelf.manage.groups import get_group
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import ManagedCertificate
@@ -28,12 +29,17 @@ if TYPE_CHECKING:
 
 def shelves_of(manager: Manager, certificate: ManagedCertificate) -> tuple[Shelf, ...]:
     """The shelves of a certificate's groups; without groups the main one, and during a change of
-    its password also the one that takes its place.
+    its password also the one that takes its place. A password of the certificate's own holds there.
     """
     if certificate.groups:
-        return tuple(open_group_shelf(manager, name) for name in certificate.groups)
-    target = rotation_target(manager)
-    return (manager.shelf, target) if target else (manager.shelf,)
+        shelves = tuple(open_group_shelf(manager, name) for name in certificate.groups)
+    else:
+        target = rotation_target(manager)
+        shelves = (manager.shelf, target) if target else (manager.shelf,)
+    if not certificate.password_credential:
+        return shelves
+    own = read_secret(manager.home, manager.settings, certificate.password_credential)
+    return tuple(shelf.under_password(own) for shelf in shelves)
 
 
 def open_group_shelf(manager: Manager, name: str) -> Shelf:

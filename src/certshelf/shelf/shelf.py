@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -64,6 +65,12 @@ class Shelf:
 
     def __repr__(self) -> str:
         return f"Shelf({self.store.url!r})"
+
+    def under_password(self, password: Secret) -> Shelf:
+        """The same shelf, writing under another password; this one's still open what lies there."""
+        other = copy(self)
+        other.passwords = (password, *self.passwords)
+        return other
 
     def publish(
         self,

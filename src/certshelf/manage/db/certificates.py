@@ -131,6 +131,12 @@ class Certificates:
         """Forget it, its orders, its tasks and its issued bundles; the shelf is not touched."""
         rows.delete(self._connection, table, table.c.name == name, _what(name))
 
+    def password_credentials(self) -> list[str]:
+        """The credentials of those that have a PFX password of their own."""
+        column = table.c.password_credential
+        found = select(column).where(column != "").distinct().order_by(column)
+        return list(self._connection.execute(found).scalars())
+
     def count(self) -> int:
         """How many there are."""
         return self._connection.execute(select(func.count()).select_from(table)).scalar_one()
