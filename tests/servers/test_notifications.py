@@ -201,6 +201,21 @@ def test_a_hundred_failures_are_one_mail_and_a_second_failure_is_none(manager: M
     assert kinds(manager).count("notification.sent") == 1
 
 
+def test_the_use_of_a_secret_is_logged_without_the_secret(manager: Manager) -> None:
+    add_certificate(manager, certificate("one"))
+    fail(manager, "one", 3)
+    login = Credential("login", CredentialKind.LOGIN, "certshelf")
+    set_credential(manager.database, login, Secret(PASSWORD), manager.clock)
+    settings = replace(manager.settings.notify, smtp_credential="login", smtp="localhost:1")
+    manager.settings = replace(manager.settings, notify=settings)
+    assert asyncio.run(tell_what_is_wrong(manager)) == "failed"
+    with manager.database.read() as records:
+        (used,) = records.events.latest(10, kind="credential.used")
+        everything = "".join(str(event) for event in records.events.all())
+    assert (used.subject, used.data) == ("login", {"for": "notification"})
+    assert PASSWORD not in everything
+
+
 def test_drift_that_the_doctor_finds_is_told_and_its_end_too(
     manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,10 @@ def test_a_service_issues_what_is_due_tells_how_it_is_and_stops_in_order(tmp_pat
     with open_manager(home) as manager, manager.database.read() as records:
         assert records.orders.count_open() == 0
         assert records.events.verify() > 6
+        (event,) = records.events.latest(9, kind="file.published", subject="one.example.test.pfx")
+        issued = records.certificates.get("one").status.thumbprint
+    assert (event.data["old_thumbprint"], event.data["thumbprint"]) == ("", issued)
+    assert event.data["credentials"] == ["shelf-password"]
 
 
 def test_systemd_is_told_when_it_is_ready_and_when_it_stops(tmp_path: Path) -> None:

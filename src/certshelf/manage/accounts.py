@@ -21,6 +21,7 @@ from certshelf.issue.acme import jws
 from certshelf.issue.acme.account import Account, ExternalBinding
 from certshelf.issue.acme.client import AcmeClient, ClientSettings
 from certshelf.issue.acme.retry import Polling
+from certshelf.manage.credentials import note_use
 from certshelf.manage.model import (
     AccountRecord,
     Credential,
@@ -113,7 +114,11 @@ async def open_account(
         records: Records,
     ) -> tuple[PrivateKey, AccountRecord | None, ExternalBinding | None]:
         key = account_key(records, issuer, client.clock)
-        return key, records.accounts.find(issuer.name), binding(records, issuer)
+        external = binding(records, issuer)
+        if external is not None:
+            name = str(issuer.settings["eab_credential"])
+            note_use(records, name, f"issuer {issuer.name}", client.clock.now())
+        return key, records.accounts.find(issuer.name), external
 
     key, record, external = await desk.write(prepare)
     if record is None:  # account_key() has just written it

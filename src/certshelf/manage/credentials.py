@@ -16,8 +16,11 @@ from certshelf.manage.settings import Settings
 from certshelf.secret import Secret
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from certshelf.clock import Clock
     from certshelf.manage.db.database import Database
+    from certshelf.manage.db.records import Records
     from certshelf.store.base import StoreCredentials
 
 
@@ -60,6 +63,11 @@ def rotate_master_key(
         data = {"secrets": count, "key": database.ring.current}
         records.events.append(clock.now(), "keys.rotated", database.ring.current, data, actor=actor)
     return count
+
+
+def note_use(records: Records, name: str, what_for: str, now: datetime) -> None:
+    """Log that work opened a secret: its name and what for, never the secret."""
+    records.events.append(now, "credential.used", name, {"for": what_for})
 
 
 @dataclass(frozen=True, slots=True)

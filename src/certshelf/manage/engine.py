@@ -61,7 +61,7 @@ class Engine:
         self.owner = owner()
         self.rng = random.Random()  # noqa: S311 - spreads load, guards nothing
         self.desk = Desk(manager.database)
-        self.solvers = Solvers(self.desk)
+        self.solvers = Solvers(self.desk, self.clock)
         self.holds = Holds()
         self.budget = Budget()
         self.clocks_noted: set[str] = set()

@@ -50,7 +50,12 @@ from certshelf.manage.model import (
     Step,
 )
 from certshelf.manage.plan import is_due, retry_time
-from certshelf.manage.publishing import issued_bundle, log_files, put_on_shelves
+from certshelf.manage.publishing import (
+    credentials_of,
+    issued_bundle,
+    log_files,
+    put_on_shelves,
+)
 from certshelf.manage.signing import Changes
 from certshelf.manage.steps import STEPS, Work, run_phase
 from certshelf.secret import Secret
@@ -435,7 +440,12 @@ async def _publish_again(engine: Engine, certificate: ManagedCertificate, ask: A
     news = any(r.outcome is not Outcome.UNCHANGED for r in results)
     if news:
         now = engine.clock.now()
-        await engine.desk.write(lambda records: log_files(records, now, bundle, results))
+
+        def note(records: Records) -> None:
+            opened = credentials_of(records, engine.manager, certificate)
+            log_files(records, now, bundle, results, opened)
+
+        await engine.desk.write(note)
     failed = next((r.error for r in results if r.error), None)
     outcome = "failed" if failed else "published again" if news else "not due"
     return Run(outcome, bundle, results, failed)

@@ -68,7 +68,8 @@ def publish_certificate(
     """Put a bundle on each shelf of its certificate, and log each file that changed or failed."""
     results = put_on_shelves(manager, certificate, bundle, adopt=adopt)
     with manager.database.write() as records:
-        log_files(records, manager.clock.now(), bundle, results)
+        opened = credentials_of(records, manager, certificate)
+        log_files(records, manager.clock.now(), bundle, results, opened)
     return results
 
 
@@ -98,16 +99,40 @@ def failure(results: Sequence[Result]) -> ShelfError | None:
     return error
 
 
-def log_files(records: Records, now: datetime, bundle: Bundle, results: Sequence[Result]) -> None:
-    """One event for each file that changed or failed."""
+def credentials_of(
+    records: Records, manager: Manager, certificate: ManagedCertificate
+) -> tuple[str, ...]:
+    """The names of the secrets that publishing a certificate opens: PFX passwords, logins."""
+    main = manager.settings.shelf
+    groups = [get_group(records, name) for name in certificate.groups]
+    names = [
+        name
+        for shelf in groups or (main,)
+        for name in (
+            shelf.password_credential or main.password_credential,
+            shelf.store_credential or main.store_credential,
+        )
+    ]
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def log_files(
+    records: Records,
+    now: datetime,
+    bundle: Bundle,
+    results: Sequence[Result],
+    credentials: Sequence[str] = (),
+) -> None:
+    """One event for each file that changed or failed, with the names of the secrets it used."""
     for result in results:
         if result.outcome is Outcome.UNCHANGED:
             continue
-        data = {
+        data: dict[str, str | list[str]] = {
             "outcome": result.outcome.value,
             "where": result.where,
             "old_thumbprint": result.old_thumbprint,
             "thumbprint": bundle.thumbprint,
+            "credentials": list(credentials),
         }
         if result.error:
             data["error"] = str(result.error)

@@ -21,10 +21,13 @@ from certshelf.issue.solve.dns01 import Dns01, TxtWriter
 from certshelf.issue.solve.dnspersist01 import DnsPersist01
 from certshelf.issue.solve.http01 import FarmHttp01, Http01Responder, Webroot
 from certshelf.issue.solve.tlsalpn01 import TlsAlpn01Responder
+from certshelf.manage.credentials import note_use
 from certshelf.manage.model import ChallengeChoice, ChallengeRecord, ManagedCertificate
 from certshelf.secret import Secret
 
 if TYPE_CHECKING:
+    from certshelf.clock import Clock
+    from certshelf.manage.db.records import Records
     from certshelf.manage.desk import Desk
 
 DEFAULT = ChallengeChoice("http-01")
@@ -65,8 +68,9 @@ class Solvers:
     Use it as an async context manager.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, clock: Clock) -> None:
         self._desk = desk
+        self._clock = clock
         self._stack = AsyncExitStack()
         self._responders: dict[tuple[str, int], Solver] = {}
 
@@ -138,12 +142,13 @@ class Solvers:
         if not name:
             return "", Secret("")
 
-        def ask(records: object) -> tuple[str, Secret]:
-            found = records.credentials.find(name)  # type: ignore[attr-defined]
-            secret = records.credentials.secret(name)  # type: ignore[attr-defined]
+        def open_it(records: Records) -> tuple[str, Secret]:
+            found = records.credentials.find(name)
+            secret = records.credentials.secret(name)
+            note_use(records, name, "challenge", self._clock.now())
             return (found.username if found else "") or name, secret
 
-        return await self._desk.read(ask)
+        return await self._desk.write(open_it)
 
 
 class Recorded:

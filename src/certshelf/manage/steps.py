@@ -39,6 +39,7 @@ from certshelf.manage.model import (
 from certshelf.manage.plan import first_ask, renewal_time
 from certshelf.manage.publishing import (
     bundle_of,
+    credentials_of,
     failure,
     issued_bundle,
     log_files,
@@ -186,7 +187,10 @@ async def publish(work: Work) -> Stepped:
         ),
     )
     work.results.extend(results)
-    also = functools.partial(log_files, now=work.now, bundle=bundle, results=results)
+    opened = await engine.desk.read(lambda r: credentials_of(r, engine.manager, work.certificate))
+    also = functools.partial(
+        log_files, now=work.now, bundle=bundle, results=results, credentials=opened
+    )
     if error := failure(results):
         await engine.desk.write(also)
         raise error
@@ -198,6 +202,8 @@ async def tasks(work: Work) -> Stepped:
 
     What is on the shelf counts from here on, whatever the tasks do: the status shows it.
     """
+    if work.certificate.mode is Mode.AUTO and not work.results:
+        _wait_for_window(work)  # published by an earlier run: this one may be outside a window
     now, bundle = work.now, await _issued(work)
     before, status = work.certificate.status, _valid(work, bundle, now)
     work.certificate = replace(work.certificate, status=replace(status, failures=before.failures))

@@ -18,7 +18,7 @@ from certshelf.deploy.base import Context, Login, Stale, TaskOutcome
 from certshelf.deploy.registry import parse_task
 from certshelf.deploy.triggers import Outcome, Phase, Trigger, should_run
 from certshelf.errors import CertshelfError, DeployError, RecordError
-from certshelf.manage.credentials import read_credential
+from certshelf.manage.credentials import note_use, read_credential
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import ManagedCertificate, Task, TaskRun
 from certshelf.manage.shelves import signing_key
@@ -170,6 +170,9 @@ def context_of(
 
     def credential(name: str) -> Login:
         found = read_credential(manager.home, manager.settings, name)
+        with manager.database.write() as records:
+            what_for = f"task {task.name} of {certificate.name}"
+            note_use(records, name, what_for, manager.clock.now())
         return Login(found.username, found.secret)
 
     def password() -> Secret | None:

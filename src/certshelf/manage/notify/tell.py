@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from certshelf.errors import CertshelfError
+from certshelf.manage.credentials import note_use
 from certshelf.manage.notify.digest import (
     Digest,
     after_failing,
@@ -61,7 +62,11 @@ async def _send(way: Way, message: Message) -> str:
 
 def _remember(manager: Manager, digest: Digest, errors: dict[str, str]) -> None:
     now = manager.clock.now()
+    settings = manager.settings.notify
+    secrets = (settings.smtp_credential, settings.webhook_credential, settings.apprise_credential)
     with manager.database.write() as records:
+        for name in filter(None, secrets):
+            note_use(records, name, "notification", now)
         told = from_json(records.meta.get(_KEY))
         for name, error in errors.items():
             if error:
