@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import ssl
 import subprocess
@@ -253,13 +254,14 @@ def _table(story: Story) -> bool:
 
 def _hold(story: Story) -> None:
     port, root = story.server.port, story.root
+    command = "certshelf" if shutil.which("certshelf") else sys.argv[0]
     where = f"--resolve {RENEWED}:{port}:127.0.0.1 https://{RENEWED}:{port}/"
     output.say(f"""
 The server runs until you press Ctrl-C. Try:
   curl --cacert {root} {where}
   openssl s_client -connect 127.0.0.1:{port} -servername {RENEWED} -CAfile {root} </dev/null
-  certshelf --home {story.manager.home.path} cert renew web --force
-  certshelf --home {story.manager.home.path} shelf ls""")
+  {command} --home {story.manager.home.path} cert renew web --force
+  {command} --home {story.manager.home.path} shelf ls""")
     try:
         story.server.process.wait()
     except KeyboardInterrupt:

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @click.option("--follow", is_flag=True, help="Go on with what happens from now on.")
 @click.option("--subject", default="", help="Only of this certificate, file or credential.")
-@click.option("--limit", default=1000, show_default=True, help="How many of the newest.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="How many of the newest.",
+)
 @click.option("--verify", is_flag=True, help="Recompute the log's hash chain instead.")
 @click.pass_context
 def command(

@@ -80,7 +80,7 @@ def read_backup(backup: Path, identity: str, home: Home) -> int:
                 pyrage.decrypt_io(source, target, [key])
         except OSError as error:
             raise ConfigError(f"cannot read {backup}: {error.strerror}") from error
-        except Exception as error:  # pyrage's own errors have no common base
+        except (pyrage.IdentityError, pyrage.DecryptError) as error:
             raise ConfigError(
                 f"cannot open {backup}: {error}", hint="is it the right identity?"
             ) from error
@@ -184,7 +184,7 @@ def _recipient(pyrage: ModuleType, text: str) -> object:
         )
     try:
         return pyrage.x25519.Recipient.from_str(text.strip())
-    except Exception as error:
+    except pyrage.RecipientError as error:
         raise ConfigError(
             f"no age recipient: {text[:80]!r}", hint="it begins with age1; age-keygen makes one"
         ) from error
