@@ -38,6 +38,7 @@ _COMMANDS = {
     "export": "export",
     "import": "importing",
     "events": "events",
+    "simulate": "simulate",
     "backup": "backup",
     "restore": "restore",
     "reader": "reader",

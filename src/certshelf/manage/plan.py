@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from certshelf.manage.model import ManagedCertificate, State
 
 SHORT_LIVED = timedelta(days=10)
+JITTER = 0.05
+"""How much of its life a renewal may come later, so that a batch spreads."""
 _BACK_OFF = (60.0, 600.0, 6000.0)
 """Seconds after the first failures (letsencrypt.org, Integration Guide); then once a day."""
 _DAY = 86400.0
@@ -20,8 +22,13 @@ def renewal_time(not_before: datetime, not_after: datetime, rng: random.Random) 
     Source: letsencrypt.org, Integration Guide, "When to renew".
     """
     life = not_after - not_before
-    part = 1 / 2 if life < SHORT_LIVED else 2 / 3
-    return not_before + life * (part + 0.05 * rng.random())
+    part = renewal_part(life / timedelta(days=1))
+    return not_before + life * (part + JITTER * rng.random())
+
+
+def renewal_part(lifetime_days: float) -> float:
+    """The part of its life after which a certificate is renewed at the earliest."""
+    return 1 / 2 if timedelta(days=lifetime_days) < SHORT_LIVED else 2 / 3
 
 
 def first_ask(now: datetime, rng: random.Random) -> datetime:
