@@ -91,14 +91,16 @@ def certshelf(folder: Path, ca: Pebble, n: int, sides: list[Side]) -> dict[str, 
     with manager_in(folder) as manager:
         prepare(manager, ca, n)
         names = [f"n{i}" for i in range(n)]
-        ends: dict[str, bool] = {}
+        errors: list[str] = []
 
         def done(name: str, run: Run) -> None:
-            ends[name] = run.ok
+            if run.error:
+                errors.append(f"{name}: {run.error}")
 
         with timed_stages(spent), measured("certshelf", n, ca, sides):
             asyncio.run(request_many(manager, names, done))
-        assert all(ends[name] for name in names)
+        if errors:
+            raise SystemExit(f"{len(errors)} failed, the first: {errors[0]}")
     return spent
 
 
