@@ -1,6 +1,7 @@
 """A TLS server for the benches: one process, told on stdin what to serve, asked for its figures.
 
-Run by the other scripts: `python _python_server.py static|shelf FOLDER`, the password on stdin.
+Run by the other scripts: `python _python_server.py KIND PATH`, the password on stdin.
+KIND: static (PATH is one PEM file), preload (a folder of them, a context for each), shelf.
 It prints one JSON line when it listens; each line on stdin is answered by a line of figures.
 """
 
@@ -25,11 +26,30 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     writer.close()
 
 
+def context_of(pem: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(pem)
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+    return context
+
+
 def context_for(kind: str, folder: str, password: str) -> ssl.SSLContext:
     if kind == "static":
+        context = context_of(folder)
+    elif kind == "preload":
+        contexts = {path.stem: context_of(str(path)) for path in Path(folder).glob("*.pem")}
+
+        def switch(connection: ssl.SSLObject, sni: str | None, _: ssl.SSLContext) -> int | None:
+            if sni not in contexts:
+                return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
+            connection.context = contexts[sni]
+            return None
+
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(folder)
+        context.sni_callback = switch
     else:
         from certshelf import open_shelf
         from certshelf.serve.python import server_context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -54,6 +55,30 @@ def fill(folder: Path, count: int, password: Secret) -> None:
     for number in range(count):
         name = host(number)
         (folder / f"{name}.pfx").write_bytes(make_bundle(name).to_pfx(password))
+
+
+def fill_pems(folder: Path, count: int) -> None:
+    """Write count PEM files, key and leaf in each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        name = host(number)
+        (folder / f"{name}.pem").write_bytes(make_bundle(name).to_pem())
+
+
+def fill_names(folder: Path, count: int, password: Secret) -> None:
+    """count names on a shelf of which only the first can be served: for what costs by the name.
+
+    The others are links to one file, in groups, as a file system allows few links of one file.
+    """
+    fill(folder, 1, password)
+    data = (folder / f"{host(0)}.pfx").read_bytes()
+    for number in range(1, count):
+        path = folder / f"{host(number)}.pfx"
+        if number % 30_000 == 1:
+            first = path
+            first.write_bytes(data)
+        else:
+            os.link(first, path)
 
 
 class Server:
@@ -110,6 +135,8 @@ def _client() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    with contextlib.suppress(ValueError, ssl.SSLError):
+        context.set_ecdh_curve("X25519")  # the same key exchange with every OpenSSL
     return context
 
 
@@ -124,6 +151,24 @@ def handshake(port: int, sni: str) -> bytes:
     ):
         der = connection.getpeercert(binary_form=True) or b""
         connection.recv(1)
+        return der
+
+
+def full_handshake(port: int, sni: str) -> bytes:
+    """As handshake(), with a server that waits for a request: we end first, and in good order.
+
+    OSError also when the certificate is not for that name: a wrong one is no answer.
+    """
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=30) as raw,
+        CLIENT.wrap_socket(raw, server_hostname=sni) as connection,
+    ):
+        der = connection.getpeercert(binary_form=True) or b""
+        connection.shutdown(socket.SHUT_WR)  # below TLS: the server sees the end of the stream
+        while connection.recv(65536):
+            pass
+        if sni.encode("ascii") not in der:
+            raise OSError(f"another certificate for {sni}")
         return der
 
 

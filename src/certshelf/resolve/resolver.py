@@ -318,13 +318,17 @@ class Resolver:
     def _accept(self, served: Served) -> None:
         if len(self._served) >= _MAX_SERVED and served.file not in self._served:
             self._served.pop(next(iter(self._served)), None)
+        stem = served.file[: -len(SUFFIX)]
+        # Locally a first load is what the index promised and the asker awaits: no news to others.
+        is_first = served.file not in self._served and stem in self._index
         self._served[served.file] = served
         self._refused.pop(served.file, None)
         self._absent.discard(served.file)
-        self._index.add(served.file[: -len(SUFFIX)])
+        self._index.add(stem)
         if self._disk:
             self._keeper.later(self._disk.put, served.file, served.data)
-        self._keeper.later(self.tell, frozenset({served.file[: -len(SUFFIX)]}))
+        if not (is_first and self.shelf.store.is_local):
+            self._keeper.later(self.tell, frozenset({stem}))
 
     def _refuse(self, file: str, version: Version, why: str, seconds: float) -> None:
         if len(self._refused) > _MAX_ABSENT:

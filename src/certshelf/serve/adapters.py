@@ -89,7 +89,7 @@ async def _start_http(
         pems,
         log,
         cold_wait_s=0.0 if is_local else COLD_WAIT_SECONDS,
-        on_handout=mirror.want if mirror and settings.mirror_lazily else lambda name: None,
+        on_handout=mirror.want if mirror and settings.mirror_lazily else lambda found: None,
     )
     adapters.add("http", endpoint.close)
     adapters.offers.pop()

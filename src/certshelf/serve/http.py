@@ -67,7 +67,7 @@ class PemEndpoint:
     """Answers `GET [/SECRET]/cert?server_name=NAME`; runs in the event loop that starts it.
 
     cold_wait_s: 0 for a local shelf, where the resolver's first answer is final.
-    on_handout: called with each name whose bundle was given: a lazy mirror's `want`.
+    on_handout: called with each file whose bundle was given: a lazy mirror's `want`.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class PemEndpoint:
         log: ReaderLog,
         *,
         cold_wait_s: float = 0.0,
-        on_handout: Callable[[str], object] = lambda name: None,
+        on_handout: Callable[[Found], object] = lambda found: None,
     ) -> None:
         self._source = source
         self._pems = pems
@@ -186,7 +186,7 @@ class PemEndpoint:
         if etag in request.if_none_match:
             return _Answer("304 Not Modified", etag=etag)
         self._log.handout("http", request.server_name, found.bundle, peer)
-        self._on_handout(request.server_name)
+        self._on_handout(found)
         return _Answer("200 OK", pem.combined, etag, "application/x-pem-file")
 
     async def _find(self, sni: str) -> Found | None:

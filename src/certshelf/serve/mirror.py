@@ -24,7 +24,7 @@ from certshelf.serve.changes import ChangeQueue, Changes
 from certshelf.serve.log import ReaderLog
 from certshelf.serve.mirror_files import MirrorFolder, pem_name
 from certshelf.serve.pems import PemCache
-from certshelf.serve.source import BundleSource, Listener
+from certshelf.serve.source import BundleSource, Found, Listener
 
 GRACE_SECONDS = 3600.0
 SWEEP_SECONDS = 5.0
@@ -37,7 +37,8 @@ _KEPT_CHANGES = 512
 class Mirror:
     """Keeps a folder equal to what the resolver serves; one thread of its own does all the work.
 
-    whole: every name of the shelf; else only the names that were asked for (`want`).
+    whole: every name of the shelf; else only the names that were asked for (`want`). The first
+    file of such a name is no change: the server that asked was given the same bundle.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Mirror:
         self._again: set[str] = set()
         self._again_at = 0.0
         self._versions: dict[str, int] = {}
-        self._wanted: set[str] = set()
+        self._wanted: dict[str, int] = {}
         self._followers: list[Listener] = []
         self._journal = Journal(int(clock.now().timestamp() * 1_000_000))
         self._unsubscribe: Callable[[], None] | None = None
@@ -102,16 +103,12 @@ class Mirror:
         if self._thread.is_alive():
             self._thread.join(10.0)
 
-    def want(self, sni: str) -> None:
-        """Mirror this name from now on: a server asked for it. Any thread."""
-        try:
-            host = HostName.parse(sni)
-        except NameInvalid:
-            return
-        wanted = {name.ascii for name in host.candidates() if self._source.holds(name)}
-        if wanted - self._wanted:
-            self._wanted |= wanted
-            self._queue.put(frozenset(wanted))
+    def want(self, found: Found) -> None:
+        """Mirror this file from now on: a server was given its bundle. Any thread."""
+        name = HostName.from_file_name(found.file).ascii
+        if name not in self._wanted:
+            self._wanted[name] = hash(found.bundle)
+            self._queue.put(frozenset({name}))
 
     def _run(self) -> None:
         while not self._source.wait_ready(0.5):
@@ -137,7 +134,7 @@ class Mirror:
         self._tell(changed)
 
     def _all_names(self) -> set[str]:
-        names = set(self._held) | self._wanted
+        names = self._held.union(self._wanted)
         if self._whole:
             names.update(host.ascii for host in self._source.hosts())
         return names
@@ -157,7 +154,8 @@ class Mirror:
         version = hash(found.bundle)
         if self._versions.get(name) == version:
             return False
-        return self._write(host, found.bundle, version)
+        is_known = name not in self._versions and self._wanted.get(name) == version
+        return self._write(host, found.bundle, version) and not is_known
 
     def _write(self, host: HostName, bundle: Bundle, version: int) -> bool:
         try:
@@ -179,7 +177,7 @@ class Mirror:
             self._again.add(host.ascii)
             return False
         self._again.discard(host.ascii)
-        self._wanted.discard(host.ascii)
+        self._wanted.pop(host.ascii, None)
         if host.ascii not in self._held or host.ascii in self._leaving:
             return False
         self._leaving[host.ascii] = self._clock.monotonic() + self._grace_s

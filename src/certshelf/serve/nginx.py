@@ -33,6 +33,7 @@ map $ssl_server_name $certshelf_name {{
 server {{
     listen {_listen(setup)} ssl default_server;
     server_name _;
+    ssl_protocols TLSv1.2 TLSv1.3;
     ssl_certificate     {setup.mirror}/$certshelf_name.pem;
     ssl_certificate_key {setup.mirror}/$certshelf_name.pem;
     # nginx 1.27.4 and later; without it each handshake parses key and certificate again:
@@ -55,6 +56,7 @@ init_worker_by_lua_block {{ certshelf.start_worker() }}
 server {{
     listen {_listen(setup)} ssl default_server;
     server_name _;
+    ssl_protocols TLSv1.2 TLSv1.3;
     # nginx asks for some certificate when it starts; Lua replaces it at each handshake.
     ssl_certificate     {setup.mirror}/.placeholder.pem;
     ssl_certificate_key {setup.mirror}/.placeholder.pem;

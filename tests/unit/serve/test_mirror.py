@@ -113,10 +113,28 @@ def test_a_lazy_mirror_holds_what_was_asked_for(
     source.put("*.wild.test", asked)
     source.put("two.test", other)
     source.tell("two.test")
-    lazy.mirror.want("some.wild.test")
+    lazy.mirror.want(source.files["_.wild.test.pfx"])
     assert lazy.holds("_.wild.test.pem", asked.to_pem())
     assert not (lazy.folder / "two.test.pem").exists()
     assert b" two.test\n" in (lazy.folder / CHANGES_FILE).read_bytes()
+
+
+def test_what_a_server_was_given_is_no_change_until_it_is_another(
+    ca: SmallCa, source: FakeSource, lazy: Running
+) -> None:
+    given, newer = ca.issue("www.one.test"), ca.issue("www.one.test")
+    source.put("www.one.test", given)
+    lazy.mirror.want(source.files["www.one.test.pfx"])
+    assert lazy.holds("www.one.test.pem", given.to_pem())
+    source.put("two.test", ca.issue("two.test"))
+    source.tell("two.test")
+    changes = lazy.folder / CHANGES_FILE
+    assert wait_until(lambda: b" two.test\n" in changes.read_bytes())
+    assert b" www.one.test\n" not in changes.read_bytes()
+    source.put("www.one.test", newer)
+    source.tell("www.one.test")
+    assert lazy.holds("www.one.test.pem", newer.to_pem())
+    assert wait_until(lambda: b" www.one.test\n" in changes.read_bytes())
 
 
 @posix

@@ -1,0 +1,72 @@
+"""What a flood of unknown names costs the reader, and what a known name's clients notice of it."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import statistics
+import time
+from multiprocessing.synchronize import Event
+
+import rig
+from _running import Running
+
+MISSES_PER_SECOND = 200
+SECONDS = 2.0
+PAIRS = 3
+
+
+def flood(static: Running, lazy: Running) -> None:
+    """Misses at a fixed rate beside handshakes with one known name, at both servers."""
+    kept = {server: rate_kept(server) for server in (static, lazy)}
+    before, misses = lazy.reader_cpu_s(), 300
+    server = lazy.server_cpu_s()
+    ask_unknown(lazy.port, misses, "one")
+    reader_us = (lazy.reader_cpu_s() - before) / misses * 1e6
+    server_us = (lazy.server_cpu_s() - server) / misses * 1e6
+    print(f"        unknown names: reader {reader_us:.0f} us, server {server_us:.0f} us each "
+          f"(goal: reader <= 50 us); at {MISSES_PER_SECOND} misses a second a known name keeps "
+          f"{kept[lazy]:.0%} of its rate, static {kept[static]:.0%} (goal >= 90%)",
+          flush=True)  # fmt: skip
+
+
+def ask_unknown(port: int, count: int, word: str) -> None:
+    """Names that nobody has, each another one."""
+    for number in range(count):
+        with contextlib.suppress(OSError):
+            rig.full_handshake(port, f"x{number}.{word}.flood.test")
+
+
+def rate_kept(server: Running) -> float:
+    """Handshakes a second with one name during a flood over those without, median of pairs."""
+    ratios = []
+    for _ in range(PAIRS):
+        alone = _rate(server.port)
+        stop = multiprocessing.Event()
+        process = multiprocessing.Process(target=_flood, args=(server.port, stop))
+        process.start()
+        try:
+            ratios.append(_rate(server.port) / alone)
+        finally:
+            stop.set()
+            process.join()
+    return statistics.median(ratios)
+
+
+def _rate(port: int) -> float:
+    count, end = 0, time.perf_counter() + SECONDS
+    while time.perf_counter() < end:
+        rig.full_handshake(port, rig.host(0))
+        count += 1
+    return count / SECONDS
+
+
+def _flood(port: int, stop: Event) -> None:
+    """One miss each 1 / MISSES_PER_SECOND, late ones left out."""
+    due, number = time.perf_counter(), 0
+    while not stop.is_set():
+        number += 1
+        with contextlib.suppress(OSError):
+            rig.full_handshake(port, f"y{time.time_ns()}.{number}.flood.test")
+        due = max(due + 1 / MISSES_PER_SECOND, time.perf_counter())
+        time.sleep(max(0.0, due - time.perf_counter()))
