@@ -53,7 +53,9 @@ class Database:
         with _translated(self._engine.url), self._engine.connect() as connection:
             connection = connection.execution_options(certshelf_write=True)
             with connection.begin():
-                yield Records(connection, self._ring)
+                records = Records(connection, self._ring)
+                yield records
+                records.finish()
 
     @property
     def ring(self) -> KeyRing:

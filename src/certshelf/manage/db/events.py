@@ -24,6 +24,7 @@ class Events:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._locked_head: tuple[int, str] | None = None
+        self._waiting: list[dict[str, Any]] = []
 
     def append(
         self,
@@ -42,31 +43,41 @@ class Events:
         text = canonical(data or {})
         seq, prev = self._locked_head or self._read_head(lock=True)
         digest = chain_hash(prev, seq + 1, at, kind, subject, actor, text)
-        self._connection.execute(
-            table.insert().values(
-                seq=seq + 1,
-                at=at,
-                kind=kind,
-                subject=subject,
-                actor=actor,
-                data=text,
-                prev_hash=prev,
-                hash=digest,
-            )
-        )
-        self._connection.execute(
-            meta.update().where(meta.c.key == _HEAD).values(value=f"{seq + 1} {digest}")
+        self._waiting.append(
+            {
+                "seq": seq + 1,
+                "at": at,
+                "kind": kind,
+                "subject": subject,
+                "actor": actor,
+                "data": text,
+                "prev_hash": prev,
+                "hash": digest,
+            }
         )
         self._locked_head = (seq + 1, digest)  # nobody else extends the chain until we commit
         return Event(seq + 1, at, kind, subject, actor, parse(text), prev, digest)
 
+    def flush(self) -> None:
+        """Write what was appended: once, at the end of the transaction or before a look."""
+        if not self._waiting or self._locked_head is None:
+            return
+        waiting, self._waiting = self._waiting, []
+        self._connection.execute(table.insert(), waiting)
+        seq, digest = self._locked_head
+        self._connection.execute(
+            meta.update().where(meta.c.key == _HEAD).values(value=f"{seq} {digest}")
+        )
+
     def after(self, seq: int = 0, *, limit: int = _PAGE) -> list[Event]:
         """The entries after number seq, oldest first, at most limit."""
+        self.flush()
         found = select(table).where(table.c.seq > seq).order_by(table.c.seq).limit(limit)
         return [_from_row(row) for row in self._connection.execute(found)]
 
     def latest(self, limit: int, *, kind: str = "", subject: str = "") -> list[Event]:
         """The newest entries that fit, oldest of them first. kind: a word or a prefix with dot."""
+        self.flush()
         found = select(table).order_by(table.c.seq.desc()).limit(limit)
         if kind.endswith("."):
             found = found.where(table.c.kind.startswith(kind, autoescape=True))
@@ -97,6 +108,7 @@ class Events:
 
     def head(self) -> tuple[int, str]:
         """Number and hash of the newest entry: (0, FIRST_HASH) when there is none."""
+        self.flush()
         return self._read_head()
 
     def _read_head(self, *, lock: bool = False) -> tuple[int, str]:

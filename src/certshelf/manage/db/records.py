@@ -86,3 +86,8 @@ class Records:
     def meta(self) -> Meta:
         """Small values of the installation itself."""
         return Meta(self.connection)
+
+    def finish(self) -> None:
+        """Write what was kept back until the end of the transaction."""
+        if "events" in self.__dict__:
+            self.events.flush()
