@@ -16,6 +16,7 @@ from tests.support.bundles import CA, make_bundle
 
 from certshelf.bundle.keys import generate
 from certshelf.bundle.model import Bundle
+from certshelf.resolve.resolver import Resolver
 from certshelf.secret import generate_password
 from certshelf.serve import python as serve
 from certshelf.serve.python import server_context
@@ -183,3 +184,19 @@ def test_a_memory_store_serves_too() -> None:
     shelf.publish(bundle)
     with a_server(server_context(shelf)) as port:
         assert served(port, "a.test") == bundle.sha256
+
+
+def test_a_bundle_that_openssl_refuses_ends_in_an_alert_and_is_counted(shelf: Shelf) -> None:
+    shelf.publish(make_bundle("a.test"))
+    calls: list[ssl.SSLContext] = []
+
+    def configure(context: ssl.SSLContext) -> None:
+        calls.append(context)
+        if len(calls) > 1:  # the base context is made first
+            context.set_ciphers("NONSENSE")
+
+    resolver = Resolver(shelf)
+    with a_server(server_context(resolver, configure=configure)) as port:
+        with pytest.raises(ssl.SSLError, match=r"INTERNAL_ERROR|internal error"):
+            connect(port, "a.test")
+        assert resolver.state().surprises == 1

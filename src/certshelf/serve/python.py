@@ -60,6 +60,7 @@ def server_context(
         try:
             connection.context = contexts.of(served)
         except (ssl.SSLError, OSError, ValueError):
+            resolver.surprised()
             return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
         return None
 
