@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -281,3 +282,34 @@ def test_a_restored_copy_is_brought_back_to_its_journal_mode(tmp_path: Path) -> 
     with sqlite3.connect(tmp_path / "certshelf.db") as raw:
         assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     raw.close()
+
+
+def test_f3_a_full_disk_under_the_database_is_told_and_loses_nothing(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    if (
+        not shutil.which("mount")
+        or subprocess.run(mount, check=False, capture_output=True).returncode
+    ):
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        with records_in(disk) as database:
+            with database.write() as records:
+                records.certificates.add(certificate("kept"))
+            filler = disk / "filler"
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+            with pytest.raises(RecordError) as caught:
+                for number in range(200):
+                    with database.write() as records:
+                        records.certificates.add(certificate(f"c{number}", comment="x" * 4000))
+            assert "full" in str(caught.value) or "space" in str(caught.value)
+            with database.read() as records:
+                assert records.certificates.find("kept") is not None
+            filler.unlink()
+            with database.write() as records:
+                records.certificates.add(certificate("after"))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -33,6 +34,20 @@ def json_text(value: object, indent: int | None = None) -> str:
 def say(text: str, *, nl: bool = True, err: bool = False) -> None:
     """Print text of one or more lines; whatever else a terminal would obey is replaced."""
     click.echo(lines(text), nl=nl, err=err)
+
+
+def json_element(value: object) -> str:
+    """One element of a list, for print_json_elements()."""
+    return textwrap.indent(json_text(value, indent=2), "  ")
+
+
+def print_json_elements(elements: Iterable[str]) -> None:
+    """A list as print_json() prints it, of elements that are texts already: a long one is small."""
+    mark = "[\n"
+    for element in elements:
+        say(mark + element, nl=False)
+        mark = ",\n"
+    say("[]" if mark == "[\n" else "\n]")
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ from certshelf.cli.rotate import command as rotate_password
 from certshelf.cli.secrets import password_file, password_stdin, read_secret
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
     from certshelf.bundle.model import Bundle
     from certshelf.shelf.adopt import Survey
     from certshelf.shelf.files import ShelfFile
@@ -30,16 +34,18 @@ def command() -> None:
 def list_files(home: Path | None, as_json: bool) -> None:
     """List every file, grouped by expiry."""
     shelf = _open(home)
+    now = shelf.clock.now()
     with output.progress("reading the shelf") as step:
-        files = []
+        found = []  # texts, not files: a large shelf's keys and certificates would fill the memory
         for file in shelf.inventory():
-            files.append(file)
+            row = output.json_element(file.as_json()) if as_json else _row(file, now)
+            found.append((file.file, row))
             step()
-    files.sort(key=lambda f: f.file)
+    found.sort()
     if as_json:
-        output.print_json([file.as_json() for file in files])
+        output.print_json_elements(text for _, text in found if isinstance(text, str))
         return
-    _print_groups(files, shelf)
+    _print_groups([row for _, row in found if not isinstance(row, str)], shelf)
 
 
 @command.command()
@@ -230,19 +236,24 @@ def adopt(home: Path | None, host: str | None, undo: bool, as_json: bool) -> Non
         return
     if undo:
         raise click.UsageError("--undo needs the HOST to give back")
-    with output.progress("reading") as step:
-        files = []
-        for found in shelf.inventory():
-            files.append(found)
-            step()
-    counts = survey(files, shelf.owner)
+    problems: list[str] = []
+    listing: list[str] = []
+
+    def read() -> Iterator[ShelfFile]:
+        with output.progress("reading") as step:
+            for file in shelf.inventory():
+                if as_json:
+                    listing.append(output.json_element(file.as_json()))
+                problems.extend(f"{file.file}: {problem}" for problem in file.problems)
+                yield file
+                step()
+
+    counts = survey(read(), shelf.owner)
     if as_json:
-        listing = [file.as_json() for file in files]
-        output.print_json({**_survey_json(counts), "listing": listing})
+        output.print_json({**_survey_json(counts), "listing": list(map(json.loads, listing))})
         return
-    for found in files:
-        for problem in found.problems:
-            output.say(f"{found.file}: {problem}")
+    for line in problems:
+        output.say(output.clean(line))
     for key, value in _survey_json(counts).items():
         output.say(f"{key:<10} {value}")
     output.say("\nnothing was changed; certshelf shelf adopt HOST takes one name over")
@@ -335,33 +346,34 @@ def _write_new(file: Path, data: bytes) -> None:
         raise StoreDenied(f"cannot write {file}: {error.strerror}") from error
 
 
-def _print_groups(files: list[ShelfFile], shelf: Shelf) -> None:
-    from certshelf.clock import iso
-    from certshelf.shelf.inventory import Expiry, expiry_group
+Row = tuple[str, str, str, str, str, str]
 
-    now = shelf.clock.now()
-    groups: dict[str, list[ShelfFile]] = {}
-    for file in files:
-        group = expiry_group(file.bundle.not_after, now).value if file.bundle else "unreadable"
-        groups.setdefault(group, []).append(file)
+
+def _row(file: ShelfFile, now: datetime) -> Row:
+    """Its group by expiry, and the cells of its line."""
+    from certshelf.clock import iso
+    from certshelf.shelf.inventory import expiry_group
+
+    problems = "; ".join(file.problems) or "-"
+    if file.bundle is None:
+        return "unreadable", file.file, "-", "-", "-", problems
+    until = file.bundle.not_after
+    thumbprint, key = file.bundle.thumbprint, file.bundle.key_type
+    return expiry_group(until, now).value, file.file, iso(until), thumbprint, key, problems
+
+
+def _print_groups(rows: list[Row], shelf: Shelf) -> None:
+    from certshelf.shelf.inventory import Expiry
+
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for group, *cells in rows:
+        groups.setdefault(group, []).append(tuple(cells))
     for group in ["unreadable", *(expiry.value for expiry in Expiry)]:
-        if group not in groups:
-            continue
-        click.secho(f"\n{group} ({len(groups[group])})", bold=True)
-        output.print_table(
-            ("FILE", "UNTIL", "THUMBPRINT", "KEY", "PROBLEMS"),
-            [
-                (
-                    file.file,
-                    iso(file.bundle.not_after) if file.bundle else "-",
-                    file.bundle.thumbprint if file.bundle else "-",
-                    file.bundle.key_type if file.bundle else "-",
-                    "; ".join(file.problems) or "-",
-                )
-                for file in groups[group]
-            ],
-        )
-    if not files:
+        if group in groups:
+            click.secho(f"\n{group} ({len(groups[group])})", bold=True)
+            headers = ("FILE", "UNTIL", "THUMBPRINT", "KEY", "PROBLEMS")
+            output.print_table(headers, groups[group])
+    if not rows:
         output.say(f"nothing lies on {shelf.store.url} yet")
 
 

@@ -17,6 +17,7 @@ from certshelf.manage.model import ChallengeChoice, ManagedCertificate, Mode, ch
 from certshelf.manage.settings import CertificateSettings
 from certshelf.manage.wish import WISHES, plain
 from certshelf.names import HostName
+from certshelf.printable import escaped_json
 
 _TABLE = "certificate"
 _LISTS = ("hosts", "fallbacks", "tags", "groups")
@@ -155,7 +156,7 @@ def to_toml(certificates: Iterable[ManagedCertificate]) -> str:
 
 def to_json(certificates: Iterable[ManagedCertificate]) -> str:
     """The same as one JSON document."""
-    return json.dumps(as_objects(certificates), ensure_ascii=False, indent=2) + "\n"
+    return escaped_json(json.dumps(as_objects(certificates), ensure_ascii=False, indent=2)) + "\n"
 
 
 def to_csv(certificates: Iterable[ManagedCertificate]) -> str:
@@ -181,5 +182,6 @@ def _toml(value: object) -> str:
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{_toml(k)} = {_toml(v)}" for k, v in value.items()) + " }"
-    # A JSON string is a TOML basic string, but for DEL
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    # A JSON string is a TOML basic string, but for DEL; the rest is what no terminal shows.
+    text = json.dumps(str(value), ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)
