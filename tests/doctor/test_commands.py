@@ -271,3 +271,15 @@ def test_a_bindings_file_that_is_gone_is_red(cli: Cli, tmp_path: Path) -> None:
     cli("member", "add", "web1", "--kind", "nginx", "--bindings", file)
     file.unlink()
     assert red(cli.json("doctor", status=1)) == ["bindings-unreadable"]
+
+
+def test_a_damaged_database_is_a_finding_and_no_bare_error(cli: Cli, own_home: Path) -> None:
+    (own_home / "certshelf" / "certshelf.db").write_bytes(b"no database" * 1000)
+    assert red(cli.json("doctor", status=1)) == ["database"]
+    cli("doctor", "--only", "nonsense", status=1)
+
+
+@pytest.mark.skipif("__import__('os').name != 'posix'")
+def test_an_open_key_file_is_the_only_thing_that_is_red(cli: Cli, own_home: Path) -> None:
+    (own_home / "certshelf" / "keys.json").chmod(0o644)
+    assert red(cli.json("doctor", status=1)) == ["key-file-mode"]

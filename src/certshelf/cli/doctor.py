@@ -61,11 +61,17 @@ def command(
 def _examine(
     home: Path | None, only: Sequence[str], answers: Sequence[str], deep: bool
 ) -> tuple[Finding, ...]:
-    from certshelf.manage.doctor import run_doctor
+    from certshelf.errors import RecordBusy, RecordError
+    from certshelf.manage.doctor import no_database, run_doctor
     from certshelf.manage.manager import open_manager
 
-    with open_manager(home) as manager:
-        return run_doctor(manager, only, answers, deep=deep)
+    try:
+        with open_manager(home) as manager:
+            return run_doctor(manager, only, answers, deep=deep)
+    except RecordBusy:
+        raise
+    except RecordError as error:
+        return no_database(error, only)
 
 
 def _list() -> int:

@@ -105,7 +105,7 @@ def info(id: str, subject: str, what: str, why: str, do: str) -> Finding:
 
 def no_shelf(context: Context) -> str:
     """The reason of checks that look at the shelf as a place."""
-    return "" if context.shelf is not None else "no shelf is configured"
+    return context.shelf.unasked if context.shelf is not None else "no shelf is configured"
 
 
 def no_files(context: Context) -> str:

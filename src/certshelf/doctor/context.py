@@ -82,11 +82,15 @@ def _chain_is_complete(bundle: Bundle) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ShelfFacts:
-    """The shelf as a place. error: kind and text of what went wrong with a fresh session."""
+    """The shelf as a place. error: kind and text of what went wrong with a fresh session.
+
+    unasked: why nobody tried, when another check says what is wrong.
+    """
 
     url: str
     error: str = ""
     hint: str = ""
+    unasked: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePath
 
 from certshelf.doctor.bindings import apache, caddy, envoy, haproxy, nginx
 from certshelf.doctor.bindings.base import Reading, follow_from, read_text
 from certshelf.doctor.bound import host_of
 from certshelf.errors import ConfigError
-from certshelf.farm import Kind, Member
+from certshelf.farm import Binding, Kind, Member
 from certshelf.iis import applicationhost
 from certshelf.names import HostName
 
@@ -23,6 +24,17 @@ def read_bindings(path: Path, kind: Kind | None = None) -> Reading:
     kind = kind or guess_kind(path)
     if kind is Kind.IIS:
         return Reading(tuple(applicationhost.read(_bytes(path), str(path))))
+    reading = _read_text(path, kind)
+    return replace(reading, bindings=tuple(map(_from_mirror, reading.bindings)))
+
+
+def _from_mirror(binding: Binding) -> Binding:
+    """A certificate in a reader's folder comes from the shelf: /run/certshelf/mirror, ..."""
+    ours = "certshelf" in PurePath(binding.certificate).parts
+    return replace(binding, certificate="") if ours else binding
+
+
+def _read_text(path: Path, kind: Kind) -> Reading:
     text, source, follow = read_text(path), str(path), follow_from(path.parent)
     if kind is Kind.NGINX:
         return nginx.read(text, source, follow)

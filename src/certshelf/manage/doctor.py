@@ -9,7 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from certshelf.doctor import bound, drift, files, readers
-from certshelf.doctor.base import Check, examine_all
+from certshelf.doctor.base import Check, error, examine_all
 from certshelf.doctor.checks import CHECKS
 from certshelf.doctor.context import (
     CertificateFacts,
@@ -19,14 +19,14 @@ from certshelf.doctor.context import (
     ShelfFacts,
 )
 from certshelf.doctor.explain import Story, explain
-from certshelf.errors import CertshelfError, ConfigError, RecordInvalid, StoreError
+from certshelf.errors import CertshelfError, ConfigError, RecordError, RecordInvalid, StoreError
 from certshelf.farm import Binding, Member
 from certshelf.finding import Finding
 from certshelf.iis import status
 from certshelf.manage.asking import ask_members
 from certshelf.manage.bindings import bindings_of
 from certshelf.manage.budget import limits_of, share_left
-from certshelf.manage.doctor_machine import look_at_machine
+from certshelf.manage.doctor_machine import is_open_to_others, look_at_machine
 from certshelf.manage.doctor_outside import look_outside
 from certshelf.manage.doctor_share import look_at_share
 from certshelf.manage.groups import all_groups
@@ -67,6 +67,20 @@ def run_doctor(
     )
     told = tuple(chain.from_iterable(answers)) if answers else None
     return examine_all([(main[0], replace(main[1], iis=told)), *groups], CHECKS, only)
+
+
+def no_database(failure: RecordError, only: Collection[str] = ()) -> tuple[Finding, ...]:
+    """What there is to say when the records cannot be opened: that, and nothing else was asked."""
+    examine_all([], CHECKS, only)  # raises for an unknown id
+    return (
+        error(
+            "database",
+            "database",
+            str(failure),
+            "nothing else can be looked at, nothing is renewed; servers go on with the shelf",
+            failure.hint or "stop the manager and restore the newest backup",
+        ),
+    )
 
 
 def explain_host(manager: Manager, host: HostName) -> Story:
@@ -226,6 +240,9 @@ def _look_at_shelf(manager: Manager, group: str, context: Context, with_files: b
     url = f"the shelf of group {group}" if group else manager.settings.shelf.store
     if not url:
         return context
+    if is_open_to_others(manager.home):
+        why = "the key file is open to others, so no secret can be used (key-file-mode)"
+        return replace(context, shelf=ShelfFacts(url, unasked=why))
     try:
         settings = group_settings(manager, group) if group else manager.settings
         shelf = open_group_shelf(manager, group) if group else manager.shelf

@@ -12,6 +12,7 @@ from typing import Any
 
 from certshelf.doctor.context import ManagerFacts
 from certshelf.errors import RecordError
+from certshelf.manage.home import Home
 from certshelf.manage.manager import Manager
 
 # A name that says secret and is not that of a setting that names a credential.
@@ -34,10 +35,9 @@ def look_at_machine(manager: Manager, outside_off_seconds: float | None = None) 
         disk_free_bytes=shutil.disk_usage(home.path).free,
         disk=str(home.path),
         database_error=_database_error(manager),
-        loose_files=tuple(
-            str(path)
-            for path in (home.keys, home.database)
-            if not (path == home.keys and home.keys_given) and _is_loose(path)
+        loose_files=(
+            *((str(home.keys),) if is_open_to_others(home) else ()),
+            *((str(home.database),) if _is_loose(home.database) else ()),
         ),
         config_secrets=(*_config_secrets(home.settings), *_task_secrets(manager)),
     )
@@ -61,6 +61,11 @@ def _database_error(manager: Manager) -> str:
     except RecordError as error:
         return str(error)
     return ""
+
+
+def is_open_to_others(home: Home) -> bool:
+    """Whether others may use the key file, which is then refused; not asked of one handed in."""
+    return not home.keys_given and _is_loose(home.keys)
 
 
 def _is_loose(path: Path) -> bool:

@@ -10,8 +10,6 @@ from certshelf.errors import (
     ConfigError,
     StoreDenied,
     StoreError,
-    StoreInvalidName,
-    StoreNotFound,
 )
 from certshelf.finding import Finding
 from certshelf.shelf.rights import ShareRights, grant_list, history_list, judge
@@ -26,6 +24,7 @@ from certshelf.store.smb_security import (
     make_folders,
     maximal_access,
     read_rights,
+    read_rights_below,
     set_rights,
 )
 
@@ -121,11 +120,7 @@ def _rights_below(store: SmbStore, keys: list[str]) -> tuple[tuple[str, Descript
     hidden = [HIDDEN]
     with suppress(StoreError):
         hidden += [f"{HIDDEN}/{name}" for name, facts in store.scan(HIDDEN) if facts.is_folder]
-    found = []
-    for key in (*hidden, *keys):
-        with suppress(StoreDenied, StoreNotFound, StoreInvalidName):
-            found.append((key, read_rights(store, key)))
-    return tuple(found)
+    return tuple(read_rights_below(store, (*hidden, *keys)))
 
 
 def _known(store: SmbStore, names: tuple[str, ...]) -> frozenset[str]:

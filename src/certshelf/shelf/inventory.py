@@ -153,8 +153,8 @@ def _left_out(store: Store) -> Iterator[Finding]:
 
 
 def _record(manifest: Manifest, file: str) -> tuple[Record | None, Finding | None]:
-    if not file.endswith(SUFFIX):
-        return None, None  # certshelf writes lower case only
+    if file != file.lower() or not file.endswith(SUFFIX):
+        return None, None  # certshelf writes lower case only; a share finds the other one's record
     try:
         seen = manifest.read(file)
     except RecordInvalid as error:

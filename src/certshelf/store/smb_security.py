@@ -6,11 +6,12 @@ check never writes a test file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from certshelf.errors import StoreDenied
+from certshelf.errors import StoreDenied, StoreInvalidName
 from certshelf.store import smb_status as status
 from certshelf.store.acl import Ace, Descriptor, inherited, pack_dacl, parse_descriptor
 from certshelf.store.base import HIDDEN
@@ -33,6 +34,24 @@ def read_rights(store: SmbStore, folder: str = "") -> Descriptor:
             raise WireLost(str(error)) from error
 
     return _asked(store, "read the rights of", folder, ask)
+
+
+def read_rights_below(store: SmbStore, keys: Iterable[str]) -> list[tuple[str, Descriptor]]:
+    """The same of several files and folders, by one login; without those it may not look at."""
+    found: list[tuple[str, Descriptor]] = []
+
+    def ask(wire: Wire) -> None:
+        for key in keys:
+            with suppress(StoreInvalidName, ValueError):
+                path = _path(store, key)
+                try:
+                    found.append((key, parse_descriptor(wire.security(path))))
+                except StatusError as error:
+                    if error.status not in (status.ACCESS_DENIED, *status.NOT_THERE):
+                        raise
+
+    _asked(store, "read the rights below", "", ask)
+    return found
 
 
 def set_rights(

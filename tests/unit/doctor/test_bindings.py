@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from certshelf.doctor.bindings import apache, caddy, envoy, haproxy, nginx
 from certshelf.doctor.bindings.base import Reading, follow_from, read_text, split_address
 from certshelf.errors import ConfigError
+from certshelf.farm import Kind
+from certshelf.manage.bindings import read_bindings
 
 Row = tuple[str, str, int, str]
 
@@ -89,6 +91,25 @@ backend b
 listen mail
     bind *:993 ssl crt "/etc/my certs/mail.pem"
 """
+
+
+def test_a_crt_list_that_a_reader_writes_stands_for_the_shelf() -> None:
+    text = "frontend https\n    bind :443 ssl crt-list /run/certshelf/mirror/haproxy.crt-list\n"
+    (binding,) = haproxy.read(text).bindings
+    assert (binding.host, binding.certificate) == ("", "")
+
+
+def test_a_certificate_in_a_readers_mirror_comes_from_the_shelf(tmp_path: Path) -> None:
+    file = tmp_path / "apache.conf"
+    block = (
+        "<VirtualHost *:443>\nServerName %s\nSSLEngine on\nSSLCertificateFile %s\n</VirtualHost>\n"
+    )
+    file.write_text(
+        block % ("a.test", "/run/certshelf/mirror/a.test.pem")
+        + block % ("b.test", "/etc/ssl/b.test.pem")
+    )
+    found = {b.host: b.certificate for b in read_bindings(file, Kind.APACHE).bindings}
+    assert found == {"a.test": "", "b.test": "/etc/ssl/b.test.pem"}
 
 
 def test_haproxy_binds_and_crt_list_names(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ environment variables, `default-bind` and conditional blocks (`.if`) are not eva
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 from certshelf.doctor.bindings.base import Follow, Reading, follow_nothing, split_address
 from certshelf.farm import Binding
+from certshelf.serve.haproxy import CRT_LIST
 
 _SECTIONS = frozenset(
     [
@@ -69,7 +71,9 @@ def _bind(
     certificate = _after("crt", words)
     crt_list = _after("crt-list", words)
     names: list[tuple[str, str]] = [("", certificate)] if certificate or not crt_list else []
-    if crt_list:
+    if Path(crt_list).name == CRT_LIST:
+        names.append(("", ""))  # a reader writes it: whatever name the shelf has
+    elif crt_list:
         listed = list(follow(crt_list))
         if not listed:
             notes.append(f"crt-list {crt_list} is not here; its names are not read")
