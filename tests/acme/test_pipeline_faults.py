@@ -13,11 +13,12 @@ import pytest
 
 from certshelf.errors import HeldBack, IssuerUnreachable, RateLimited
 from certshelf.manage.certificates import add_certificate
+from certshelf.manage.claims import leases
 from certshelf.manage.engine import Engine
 from certshelf.manage.issuers import AcmeWish, add_acme
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import CertificateStatus, ChallengeChoice, State
-from certshelf.manage.pipeline import Ask, Run, advance_all, leases, request
+from certshelf.manage.pipeline import Ask, Run, advance_all, request
 from certshelf.manage.runner import ask_windows, one_pass
 from tests.support.clock import FakeClock
 from tests.support.homes import manager_in

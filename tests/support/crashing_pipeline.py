@@ -18,6 +18,7 @@ from types import MappingProxyType
 
 from certshelf.errors import CertshelfError
 from certshelf.manage import pipeline, steps
+from certshelf.manage.claims import leases
 from certshelf.manage.engine import Engine
 from certshelf.manage.manager import open_manager
 from certshelf.manage.model import Step
@@ -44,7 +45,7 @@ def main(home: str, name: str, step: str, when: str, lease_s: str = "120") -> in
         with open_manager(Path(home)) as manager:
             async with (
                 Engine(manager, lease=timedelta(seconds=float(lease_s))) as engine,
-                pipeline.leases(engine) as held,
+                leases(engine) as held,
             ):
                 await pipeline.request(engine, name, pipeline.Ask(), held)
 

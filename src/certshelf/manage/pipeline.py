@@ -11,11 +11,8 @@ One certificate or ten thousand go the same way: request_many() advances many or
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -39,10 +36,10 @@ from certshelf.errors import (
 )
 from certshelf.manage import holds
 from certshelf.manage.accounts import IN_FLIGHT
+from certshelf.manage.claims import leases, tidy_up
 from certshelf.manage.engine import Engine, is_dead
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import (
-    ChallengeRecord,
     ManagedCertificate,
     Mode,
     OrderRecord,
@@ -449,50 +446,3 @@ async def _publish_again(engine: Engine, certificate: ManagedCertificate, ask: A
     failed = next((r.error for r in results if r.error), None)
     outcome = "failed" if failed else "published again" if news else "not due"
     return Run(outcome, bundle, results, failed)
-
-
-# --- around all orders
-
-
-@asynccontextmanager
-async def leases(engine: Engine) -> AsyncIterator[dict[int, Work]]:
-    """Keep the claims on all orders under way for as long as this process lives."""
-    held: dict[int, Work] = {}
-
-    async def keep() -> None:
-        while True:
-            await asyncio.sleep(engine.lease.total_seconds() / 3)
-            orders = [work.order for work in held.values()]
-            until = engine.clock.now() + engine.lease
-            with contextlib.suppress(CertshelfError):  # the next checkpoint says what is wrong
-                await engine.desk.write(functools.partial(_extend, orders=orders, until=until))
-
-    keeper = asyncio.create_task(keep())
-    try:
-        yield held
-    finally:
-        keeper.cancel()
-
-
-def _extend(records: Records, orders: list[OrderRecord], until: datetime) -> None:
-    for order in orders:
-        with contextlib.suppress(RecordStale):  # its next checkpoint says so
-            records.orders.extend(order, until)
-
-
-async def tidy_up(engine: Engine) -> None:
-    """Take away the challenge answers that orders left behind which a crash ended."""
-
-    def ask(records: Records) -> list[tuple[ChallengeRecord, OrderRecord, ManagedCertificate]]:
-        found = []
-        for record in records.challenges.to_clean_up():
-            order = records.orders.get(record.order_id)
-            found.append((record, order, records.certificates.by_id(order.certificate_id)))
-        return found
-
-    for record, order, certificate in await engine.desk.read(ask):
-        try:
-            signer = await engine.acme(order.issuer)
-            await signer.clean_up(record, certificate)
-        except CertshelfError:
-            continue  # it is harmless; the next run tries again

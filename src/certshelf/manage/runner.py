@@ -15,10 +15,11 @@ from certshelf.errors import CertshelfError, IssueError
 from certshelf.issue.acme.ari import RenewalInfo
 from certshelf.manage.accounts import IN_FLIGHT
 from certshelf.manage.acme_signer import AcmeSigner
+from certshelf.manage.claims import tidy_up
 from certshelf.manage.engine import Engine
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import ManagedCertificate
-from certshelf.manage.pipeline import Ask, Run, advance_all, tidy_up
+from certshelf.manage.pipeline import Ask, Run, advance_all
 from certshelf.manage.plan import moment_in, retry_time
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from certshelf.errors import CertshelfError, RecordBusy, RecordStale
 from certshelf.manage.accounts import IN_FLIGHT
+from certshelf.manage.claims import leases, tidy_up
 from certshelf.manage.engine import Engine
-from certshelf.manage.pipeline import Ask, leases, request, tidy_up
+from certshelf.manage.pipeline import Ask, request
 from certshelf.manage.runner import ask_windows
 from certshelf.manage.service.metrics import Counters
 
