@@ -74,7 +74,7 @@ def command(
         ("accounts needed", needed),
         ("simulated by", how),
     ):
-        click.echo(f"   {what:<38} {value}")
+        output.say(f"   {what:<38} {value}")
     return 1 if outcome.expired else 0
 
 
