@@ -44,6 +44,7 @@ class Fault:
     status: int = 500
     type: str = ""
     retry_after: str = ""
+    detail: str = "scripted"
 
 
 @dataclass
@@ -159,7 +160,7 @@ class ScriptedCa:
             return web.Response(text="<html>login</html>", content_type="text/html")
         if fault.kind == "huge":
             return web.Response(body=b" " * (3 << 20))
-        answer = self._problem(fault.status, fault.type, "scripted")
+        answer = self._problem(fault.status, fault.type, fault.detail)
         if fault.retry_after:
             answer.headers["Retry-After"] = fault.retry_after
         return answer
