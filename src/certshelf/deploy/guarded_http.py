@@ -123,7 +123,10 @@ def post(
     except TimeoutError as error:
         raise DeployError(f"{destination.host} did not answer in {seconds:.0f} s") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise DeployError(f"{destination.host} cannot be asked: {error}") from error
+        # the text of the other kinds holds the whole URL, in which a token may be
+        plain = isinstance(error, (aiohttp.ClientConnectionError, OSError))
+        why = str(error) if plain else type(error).__name__
+        raise DeployError(f"{destination.host} cannot be asked: {why}") from None
 
 
 async def _post(

@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 import socket
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
-from typing import Any
+from ipaddress import ip_address
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
+from certshelf.deploy.guarded_http import may_reach
 from certshelf.errors import ConfigError, DeployError
 from certshelf.manage.notify.ways import Message
 from certshelf.secret import Secret
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10, connect=5)
 _MAX_ANSWER_BYTES = 64 * 1024
-_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last four bytes are an IPv4 address
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +88,8 @@ class Guard(AbstractResolver):
 
 
 def is_public(text: str) -> bool:
-    """Whether an IP address is one of the public Internet, also when it hides in an IPv6 one."""
-    address: IPv4Address | IPv6Address | Any = ip_address(text.partition("%")[0])
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in _NAT64:
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-        if address.teredo is not None:
-            return False
-    return bool(address.is_global and not address.is_multicast)
+    """Whether an IP address is one of the public Internet: the rule of the task `webhook`."""
+    return may_reach(ip_address(text.partition("%")[0]))
 
 
 def _is_literal(host: str) -> bool:
