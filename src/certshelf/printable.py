@@ -11,7 +11,10 @@ _OBEYED = re.compile(r"[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 def one_line(value: object) -> str:
     """A text in one line; control characters, line ends and overrides of direction are replaced."""
-    return "".join(c if c.isprintable() else _UNSEEN for c in str(value))
+    text = str(value)
+    if text.isprintable():  # nearly always, and a list has many thousand cells
+        return text
+    return "".join(c if c.isprintable() else _UNSEEN for c in text)
 
 
 def lines(text: str) -> str:

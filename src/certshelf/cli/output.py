@@ -55,8 +55,8 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     texts = [[clean(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headers, *texts, strict=True)]
     click.secho(_line(headers, widths), bold=True)
-    for row in texts:
-        say(_line(row, widths))
+    if texts:  # cells are clean already; one write for all lines
+        click.echo("\n".join(_line(row, widths) for row in texts))
 
 
 def print_finding(finding: Finding) -> None:

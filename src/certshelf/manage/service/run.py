@@ -165,13 +165,14 @@ class Service:
 
     async def _tick(self) -> None:
         """Hand out what is due."""
-        names = await asyncio.to_thread(self._plan)
+        names = await asyncio.to_thread(self.plan)
         await self._hand_out.give(names)
         self._counters.ticks += 1
         self._last_tick = self._manager.clock.monotonic()
         self._last_tick_at = self._manager.clock.now()
 
-    def _plan(self) -> tuple[str, ...]:
+    def plan(self) -> tuple[str, ...]:
+        """The certificates to advance now, as the records say."""
         now, budget = self._manager.clock.now(), self._settings.budget_per_hour
         with self._manager.database.read() as records:
             due = [certificate.name for certificate in records.certificates.due(now)]

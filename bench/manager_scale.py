@@ -1,0 +1,267 @@
+"""A manager with many certificates: what commands, a tick and an idle service cost, and renewals.
+
+    python bench/manager_scale.py [--n 10000] [--due 1000] [--shared 200]
+
+--due: renewals of that many by `certshelf run` from one Pebble, SQLite. --shared: the same on
+PostgreSQL by one manager and by two, 16 orders in flight each, behind a proxy that adds 200 ms to
+each request of the CA, and without it. 0 leaves a part out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.support.minted import loopback_server
+from tests.support.pebble import Pebble, pebble
+from tests.support.postgres import postgres
+from tests.support.records import certificate
+from tests.support.service import Running, running
+
+from certshelf.clock import SYSTEM
+from certshelf.manage.credentials import set_credential
+from certshelf.manage.home import find_home
+from certshelf.manage.issuers import AcmeWish, add_acme
+from certshelf.manage.manager import open_manager
+from certshelf.manage.model import (
+    CertificateStatus,
+    ChallengeChoice,
+    Credential,
+    ManagedCertificate,
+    State,
+)
+from certshelf.manage.opening import create_home
+from certshelf.manage.service.run import Service
+from certshelf.secret import generate_password
+
+
+def make_home(folder: Path, **settings: str | int) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    home = find_home(folder / "home", {})
+    (folder / "shelf").mkdir()
+    (folder / "webroot").mkdir()
+    chosen: dict[str, str | int | bool] = {
+        "shelf.store": str(folder / "shelf"),
+        "shelf.owner": "bench",
+        "service.listen": "127.0.0.1:0",
+        "service.tick_seconds": 1,
+        "service.doctor_minutes": 0,
+        "service.events_to": "none",
+        **{key.replace("__", "."): value for key, value in settings.items()},
+    }
+    create_home(home, chosen)
+    with open_manager(home.path) as manager:
+        name = manager.settings.shelf.password_credential
+        set_credential(manager.database, Credential(name), generate_password(), SYSTEM)
+    return home.path
+
+
+def add(home: Path, count: int, issuer: str = "local", *, valid: bool) -> None:
+    now = datetime.now(UTC)
+    status = CertificateStatus()
+    if valid:
+        status = CertificateStatus(
+            State.VALID,
+            1,
+            not_before=now,
+            not_after=now + timedelta(days=90),
+            renew_at=now + timedelta(days=60),
+        )
+    choice = ChallengeChoice("http-01", settings={"webroot": str(home.parent / "webroot")})
+    with open_manager(home) as manager, manager.database.write() as records:
+        for i in range(count):
+            wish = certificate(f"n{i:06}", issuer=issuer, challenges=(choice,))
+            found: ManagedCertificate = records.certificates.add(wish)
+            records.certificates.set_status(found.id, status)
+
+
+def timed(*arguments: str) -> str:
+    """How long a whole command takes, the best of three, and how much of it is CPU."""
+    best = []
+    for _ in range(3):
+        start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(
+            [sys.executable, "-m", "certshelf", *arguments], check=True, stdout=subprocess.DEVNULL
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        best.append((time.perf_counter() - start, cpu))
+    seconds, cpu = min(best)
+    return f"{seconds:.2f} s, {cpu:.2f} s of it CPU"
+
+
+def rss_mb(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def scale(folder: Path, count: int) -> None:
+    home = make_home(folder)
+    start = time.perf_counter()
+    add(home, count, valid=True)
+    print(f"{count:,} certificates, added in {time.perf_counter() - start:.1f} s, SQLite")
+    listed = timed("--home", str(home), "cert", "ls")
+    print(f"  certshelf cert ls              {listed}")
+    shown = timed("--home", str(home), "cert", "show", f"n{count // 2:06}")
+    print(f"  certshelf cert show            {shown}")
+    with open_manager(home) as manager:
+        service = Service(manager)
+        took = []
+        for _ in range(5):
+            start = time.perf_counter()
+            service.plan()
+            took.append(time.perf_counter() - start)
+    print(f"  a tick, nothing due            {statistics.median(took):.4f} s")
+    with running(home) as one:
+        one.says("certshelf is ready")
+        time.sleep(5)
+        before = cpu_s(one.process.pid)
+        time.sleep(10)
+        used = cpu_s(one.process.pid) - before
+        print(f"  certshelf run, idle            {rss_mb(one.process.pid):.0f} MB,")
+        print(f"                                 {used / 10:.1%} of a core with a tick each second")
+        start = time.perf_counter()
+        one.get("/metrics")
+        print(f"  /metrics                       {time.perf_counter() - start:.3f} s")
+        one.stop()
+
+
+def wait_for(services: list[Running], home: Path, count: int) -> tuple[float, list[int]]:
+    """Seconds until all are valid, with a line of progress; how many each did."""
+    start, said = time.perf_counter(), 0.0
+    while True:
+        with open_manager(home) as manager, manager.database.read() as records:
+            done = records.certificates.by_state().get(State.VALID.value, 0)
+        passed = time.perf_counter() - start
+        if done >= count or passed > 1200:
+            break
+        if passed - said > 5:
+            said = passed
+            print(f"    {passed:5.0f} s  {done:,} of {count:,}", file=sys.stderr)
+        time.sleep(0.25)
+    shares = [service.metric('runs_total{outcome="issued"}') for service in services]
+    return passed, shares
+
+
+def renewals(folder: Path, count: int) -> None:
+    with pebble(folder / "pebble", always_valid=True) as ca:
+        home = make_home(folder / "one")
+        acme(home, ca.directory_url, ca.ca_file)
+        add(home, count, "pebble", valid=False)
+        with running(home) as one:
+            one.says("certshelf is ready")
+            seconds, _ = wait_for([one], home, count)
+            used = cpu_s(one.process.pid)
+            memory = rss_mb(one.process.pid)
+            one.stop()
+        print(f"{count:,} due, one Pebble, SQLite")
+        print(
+            f"  {count / seconds:.1f} a second, {used / count * 1000:.0f} ms of CPU each,"
+            f" {memory:.0f} MB"
+        )
+        print(f"  finalised at the CA: {ca.orders_made:,}")
+
+
+def acme(home: Path, url: str, ca_file: Path) -> None:
+    with open_manager(home) as manager, manager.database.write() as records:
+        add_acme(records, "pebble", AcmeWish(url, ca_file, poll_interval=0.1), manager.clock)
+
+
+@contextlib.contextmanager
+def slow_ca(folder: Path, ca: Pebble) -> Iterator[tuple[str, Path]]:
+    """The same CA behind 200 ms: its directory and the file that vouches for the proxy."""
+    folder.mkdir()
+    ca_file, own, key = loopback_server(folder)
+    upstream = ca.directory_url.removesuffix("/dir")
+    script = Path(__file__).with_name("_slow_ca.py")
+    process = subprocess.Popen(
+        [sys.executable, script, upstream, ca.ca_file, own, key], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout
+        port = int(process.stdout.readline())
+        yield f"https://localhost:{port}/dir", ca_file
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+
+
+def shared(folder: Path, count: int) -> None:
+    for delay in (True, False):
+        rates = {}
+        for managers in (1, 2):
+            place = folder / f"{managers}-{delay}"
+            rates[managers] = with_managers(place, count, managers, delay=delay)
+        what = "200 ms a request" if delay else "no delay"
+        print(f"  {what}: two managers make {rates[2] / rates[1]:.2f} times the rate of one")
+
+
+def with_managers(folder: Path, count: int, managers: int, *, delay: bool) -> float:
+    folder.mkdir(parents=True)
+    with (
+        postgres() as url,
+        pebble(folder / "pebble", always_valid=True) as ca,
+        contextlib.ExitStack() as services,
+    ):
+        home = make_home(folder, database__url=url.replace("postgresql+psycopg", "postgresql"))
+        where = ca.directory_url, ca.ca_file
+        if delay:
+            where = services.enter_context(slow_ca(folder / "slow", ca))
+        acme(home, *where)
+        found = [services.enter_context(running(home, log=f"m{i}")) for i in range(managers)]
+        for service in found:
+            service.says("certshelf is ready")
+        add(home, count, "pebble", valid=False)
+        seconds, shares = wait_for(found, home, count)
+        used = [cpu_s(service.process.pid) for service in found]
+        assert ca.process
+        others = cpu_s(ca.process.pid)
+        for service in found:
+            service.stop()
+        assert ca.orders_made == count, ca.orders_made
+    what = "200 ms" if delay else "no delay"
+    cpu = " and ".join(f"{one:.1f}" for one in used)
+    print(
+        f"  {managers} managers, {what}: {count / seconds:.1f} a second, shares {shares},"
+        f" CPU {cpu} s, Pebble's {others:.1f} s"
+    )
+    return count / seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--n", type=int, default=10_000)
+    parser.add_argument("--due", type=int, default=1000)
+    parser.add_argument("--shared", type=int, default=200)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        if chosen.n:
+            scale(folder / "scale", chosen.n)
+        if chosen.due:
+            renewals(folder / "due", chosen.due)
+        if chosen.shared:
+            print(f"{chosen.shared} certificates on PostgreSQL, 16 in flight a manager")
+            shared(folder / "shared", chosen.shared)
+
+
+if __name__ == "__main__":
+    main()
