@@ -50,3 +50,9 @@ def test_a_secret_in_a_task_is_found_and_not_said(
 )
 def test_the_name_of_a_credential_is_no_secret(tmp_path: Path, settings: dict[str, Any]) -> None:
     assert places(tmp_path, settings) == ()
+
+
+def test_a_clock_that_is_ahead_is_seen_against_a_cas(tmp_path: Path) -> None:
+    with manager_in(tmp_path) as manager:
+        assert look_at_machine(manager, 3600.0).clock_off_seconds == 3600.0
+        assert look_at_machine(manager, -90.0).clock_off_seconds == -90.0
