@@ -107,7 +107,7 @@ def read_bundle(
     try:
         chain = read_bytes(certificates)
     except ConfigError as error:
-        return None, (), (str(error),)
+        return None, (), (f"no certificate of it can be taken over: {error}",)
     try:
         bundle = Bundle.from_pem(read_bytes(key) + b"\n" + chain)
     except (ConfigError, BundleError) as error:
