@@ -1,0 +1,137 @@
+"""Deploying and previewing a certificate with 100 names, and listing 10,000 certificates.
+
+    python bench/deploy.py [--names 100] [--certificates 10000]
+
+One real Samba (root and Debian's `samba` needed), a home of its own, one run. Prints: the preview
+against the share; three targets at once (share, folder, second folder of the share) against the
+slowest of them alone; `certshelf cert ls` as a user starts it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.support.homes import manager_in
+from tests.support.records import certificate
+from tests.support.samba import Samba, running_samba
+
+from certshelf.clock import SYSTEM
+from certshelf.manage.certificates import add_certificate
+from certshelf.manage.credentials import set_credential
+from certshelf.manage.manager import Manager
+from certshelf.manage.model import CertificateStatus, Credential, CredentialKind, State, Task
+from certshelf.manage.pipeline import request_certificate
+from certshelf.manage.preview import preview_certificate
+from certshelf.manage.task_records import add_task, remove_task
+from certshelf.secret import Secret
+
+
+def timed(what: Callable[[], object]) -> float:
+    """Wall seconds."""
+    began = time.perf_counter()
+    what()
+    return time.perf_counter() - began
+
+
+def request(manager: Manager) -> None:
+    """A new certificate, published on the local shelf and deployed by the tasks."""
+    run = asyncio.run(request_certificate(manager, "web", force=True))
+    assert run.ok, run.error
+
+
+def tasks_time(manager: Manager, stores: list[str], login: str) -> float:
+    """Seconds that the tasks of one renewal take, all of one order."""
+    for number, store in enumerate(stores):
+        settings = {"store": store}
+        credential = login if store.startswith("smb:") else ""
+        task = Task(0, f"t{number}", "deploy-to-shelf", settings=settings, credential=credential)
+        add_task(manager, "web", task, position=1)
+    request(manager)  # the files are there: what is measured replaces
+    request(manager)
+    with manager.database.read() as records:
+        tasks = records.tasks.of(records.certificates.get("web").id)
+        runs = [records.tasks.runs_of(task.id, 1)[0] for task in tasks]
+    for number in range(len(stores)):
+        remove_task(manager, "web", f"t{number}")
+    began, ended = min(r.started_at for r in runs), max(r.finished_at for r in runs)
+    return (ended - began).total_seconds()
+
+
+def deploy(manager: Manager, samba: Samba, folder: Path) -> None:
+    """Preview, then the three targets alone and at once."""
+    second = folder / "second"
+    second.mkdir()
+    shares = [samba.url(samba.new_folder()) for _ in range(2)]
+    login = Credential("share", CredentialKind.LOGIN, samba.writer.name)
+    set_credential(manager.database, login, Secret(samba.writer.password), SYSTEM)
+    task = Task(0, "p", "deploy-to-shelf", settings={"store": shares[0]}, credential="share")
+    add_task(manager, "web", task)
+    request(manager)
+    seconds = timed(lambda: preview_certificate(manager, "web"))
+    print(f"preview against the local shelf and the share: {seconds:.2f} s (goal: under 2)")
+    remove_task(manager, "web", "p")
+    targets = {"share": shares[0], "folder": str(second), "other folder of the share": shares[1]}
+    alone = {name: tasks_time(manager, [store], "share") for name, store in targets.items()}
+    for name, seconds in alone.items():
+        print(f"{name} alone: {seconds:.2f} s")
+    together = tasks_time(manager, list(targets.values()), "share")
+    slowest = max(alone.values())
+    print(
+        f"all three at once: {together:.2f} s, {together / slowest:.2f} of the slowest (goal: 1.3)"
+    )
+
+
+def listing(manager: Manager, count: int) -> None:
+    """`cert ls` in a process of its own."""
+    now = datetime.now(UTC)
+    with manager.database.write() as records:
+        for number in range(count):
+            wish = certificate(f"c{number:06}", f"c{number:06}.bench.test", tags=("bench",))
+            added = records.certificates.add(wish)
+            status = CertificateStatus(State.VALID, 1, "AB" * 20, "01", now)
+            status = replace(status, not_after=now + timedelta(days=number % 90))
+            records.certificates.set_status(added.id, status)
+    command = [sys.executable, "-m", "certshelf", "--home", str(manager.home.path), "cert", "ls"]
+    environment = {**os.environ, "NO_COLOR": "1"}
+    for more in ([], ["--json"], ["--expires-within", "7"]):
+
+        def ls(more: list[str] = more) -> None:
+            subprocess.run([*command, *more], check=True, capture_output=True, env=environment)
+
+        ls()
+        seconds = min(timed(ls) for _ in range(3))
+        print(
+            f"cert ls {' '.join(more)} with {count:,} certificates: {seconds:.2f} s (goal: under 1)"
+        )
+
+
+def main() -> None:
+    """Run it all."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--names", type=int, default=100)
+    parser.add_argument("--certificates", type=int, default=10_000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, running_samba() as samba:
+        folder = Path(name)
+        with manager_in(folder) as manager:
+            hosts = [f"h{number:03}.bench.test" for number in range(options.names)]
+            add_certificate(manager, certificate("web", *hosts))
+            print(f"a certificate with {options.names} names")
+            deploy(manager, samba, folder)
+            listing(manager, options.certificates)
+
+
+if __name__ == "__main__":
+    main()
