@@ -23,6 +23,10 @@ def command() -> None:
 @click.option("--kind", type=click.Choice(_KINDS), help="Default: login with --username.")
 @password_file
 @password_stdin
+@click.option("--from-env-path", metavar="VAR", help="It lies in the file whose path VAR holds.")
+@click.option("--from-vault", metavar="URL#FIELD", help="It lies in Vault or OpenBao (KV).")
+@click.option("--vault-token-file", type=click.Path(path_type=Path), help="Its token's file.")
+@click.option("--vault-ca-file", type=click.Path(path_type=Path), help="Its CA in PEM.")
 @click.option("--force", is_flag=True, help="Even when files are encrypted under the old one.")
 @click.pass_obj
 def set_(
@@ -32,16 +36,31 @@ def set_(
     kind: str | None,
     password_file: Path | None,
     password_stdin: bool,
+    from_env_path: str | None,
+    from_vault: str | None,
+    vault_token_file: Path | None,
+    vault_ca_file: Path | None,
     force: bool,
 ) -> None:
-    """Store the secret NAME, new or changed; makes home, key file and database when absent."""
+    """Store the secret NAME, new or changed; makes home, key file and database when absent.
+
+    With --from-... only where it lies is stored, and it is fetched whenever it is needed.
+    """
     from certshelf.clock import SYSTEM
     from certshelf.manage.credential_users import refuse_change
     from certshelf.manage.credentials import set_credential
     from certshelf.manage.manager import open_manager
     from certshelf.manage.model import Credential, CredentialKind
+    from certshelf.manage.providers import env_path, vault
 
-    secret = read_secret(password_file, password_stdin, f"Secret for {name}", confirm=True)
+    if from_env_path:
+        secret = env_path(from_env_path)
+    elif from_vault:
+        if vault_token_file is None:
+            raise click.UsageError("--from-vault needs --vault-token-file")
+        secret = vault(from_vault, vault_token_file.absolute(), vault_ca_file)
+    else:
+        secret = read_secret(password_file, password_stdin, f"Secret for {name}", confirm=True)
     chosen = CredentialKind(kind or ("login" if username else "password"))
     with open_manager(home, create=True) as manager:
         if not force:
@@ -88,6 +107,7 @@ def list_credentials(home: Path | None, as_json: bool) -> None:
 def show(home: Path | None, name: str, reveal: bool) -> None:
     """Show one credential; with --reveal its secret, and nothing else, on stdout."""
     from certshelf.manage.manager import open_manager
+    from certshelf.manage.providers import where
 
     with open_manager(home) as manager:
         if reveal:
@@ -96,8 +116,9 @@ def show(home: Path | None, name: str, reveal: bool) -> None:
             return
         with manager.database.read() as records:
             found = records.credentials.find(name)
-            records.credentials.secret(name)  # says when it cannot be opened
-    output.say(f"{name}: {found.kind.value if found else ''} *** (--reveal prints the secret)")
+            place = where(records.credentials.secret(name))  # or says that it cannot be opened
+    held = f"in {place}" if place else "***"
+    output.say(f"{name}: {found.kind.value if found else ''} {held} (--reveal prints the secret)")
 
 
 @command.command("rm")

@@ -29,6 +29,7 @@ from certshelf.manage.model import (
     IssuerKind,
     IssuerRecord,
 )
+from certshelf.manage.providers import resolve
 from certshelf.secret import Secret
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def binding(records: Records, issuer: IssuerRecord) -> ExternalBinding | None:
         return None
     found = records.credentials.find(credential)
     secret = records.credentials.secret(credential)
-    return ExternalBinding(found.username if found else "", secret)
+    return ExternalBinding(found.username if found else "", resolve(secret))
 
 
 async def open_account(

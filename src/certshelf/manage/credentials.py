@@ -12,6 +12,7 @@ from certshelf.manage.home import Home
 from certshelf.manage.keyring import place
 from certshelf.manage.model import Credential
 from certshelf.manage.opening import key_ring, open_home
+from certshelf.manage.providers import resolve
 from certshelf.manage.settings import Settings
 from certshelf.secret import Secret
 
@@ -92,7 +93,7 @@ def find_credential(home: Home, settings: Settings, name: str) -> OpenCredential
     if found is None:
         return None
     secret = key_ring(home).open(found.sealed, place("credential", name, "sealed"))
-    return OpenCredential(found.username, secret)
+    return OpenCredential(found.username, resolve(secret))
 
 
 def read_credential(home: Home, settings: Settings, name: str) -> OpenCredential:
@@ -123,4 +124,5 @@ def _find_fully(home: Home, settings: Settings, name: str) -> OpenCredential | N
         found = records.credentials.find(name)
         if found is None:
             return None
-        return OpenCredential(found.username, records.credentials.secret(name))
+        secret = records.credentials.secret(name)
+    return OpenCredential(found.username, resolve(secret))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certshelf.errors import CredentialError
+from certshelf.manage.dpapi import unwrap, wrap
 from certshelf.secret import Secret
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class KeyRing:
                 if self._loaded is not None and self._loaded.signature == signature:
                     return self._loaded
                 _check_rights(self.path, status, self._given)
-                data = file.read(_MAX_FILE_BYTES)
+                data = unwrap(file.read(_MAX_FILE_BYTES))
         except FileNotFoundError:
             raise CredentialError(
                 f"the key file {self.path} is not there",
@@ -246,7 +247,7 @@ def _write(path: Path, current: str, keys: dict[str, bytes], *, replace: bool) -
     )
     temp = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     try:
-        _write_new(temp, text.encode() + b"\n")
+        _write_new(temp, wrap(text.encode() + b"\n"))
         if replace:
             temp.replace(path)
         else:

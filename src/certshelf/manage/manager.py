@@ -14,6 +14,7 @@ from certshelf.clock import SYSTEM, Clock
 from certshelf.errors import CredentialError
 from certshelf.manage.home import Home, find_home
 from certshelf.manage.opening import create_home, open_home
+from certshelf.manage.providers import resolve
 from certshelf.manage.settings import Settings, load_settings
 from certshelf.manage.shelves import open_shelf_of
 from certshelf.secret import Secret
@@ -47,14 +48,14 @@ class Manager:
         with self.database.read() as records:
             for name in records.certificates.password_credentials():
                 with suppress(CredentialError):
-                    yield records.credentials.secret(name)
+                    yield resolve(records.credentials.secret(name))
 
     def reveal(self, name: str) -> Secret:
         """A secret that somebody asked to see; the event log says so."""
         with self.database.write() as records:
             secret = records.credentials.secret(name)
             records.events.append(self.clock.now(), "credential.revealed", name)
-        return secret
+        return resolve(secret)
 
 
 @contextmanager

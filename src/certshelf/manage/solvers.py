@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from certshelf.issue.solve.http01 import FarmHttp01, Http01Responder, Webroot
 from certshelf.issue.solve.tlsalpn01 import TlsAlpn01Responder
 from certshelf.manage.credentials import note_use
 from certshelf.manage.model import ChallengeChoice, ChallengeRecord, ManagedCertificate
+from certshelf.manage.providers import resolve
 from certshelf.secret import Secret
 
 if TYPE_CHECKING:
@@ -148,7 +150,8 @@ class Solvers:
             note_use(records, name, "challenge", self._clock.now())
             return (found.username if found else "") or name, secret
 
-        return await self._desk.write(open_it)
+        username, secret = await self._desk.write(open_it)
+        return username, await asyncio.to_thread(resolve, secret)
 
 
 class Recorded:
