@@ -56,7 +56,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     widths = [max(map(len, column)) for column in zip(headers, *texts, strict=True)]
     click.secho(_line(headers, widths), bold=True)
     if texts:  # cells are clean already; one write for all lines
-        click.echo("\n".join(_line(row, widths) for row in texts))
+        say("\n".join(_line(row, widths) for row in texts))
 
 
 def print_finding(finding: Finding) -> None:
