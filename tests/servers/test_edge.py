@@ -15,7 +15,7 @@ from tests.support.envoy import Envoy
 from tests.support.reader import PASSWORD, ShelfFolder
 from tests.support.rig import Upstream
 from tests.support.server_process import Process, free_port
-from tests.support.tls_probe import connect, wait_served
+from tests.support.tls_probe import connect, wait_served, wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -24,7 +24,7 @@ pytestmark = [
 
 
 class Edge:
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, upstream_port: int | None = None) -> None:
         self.shelf = ShelfFolder(work / "shelf")
         self.sha256 = self.shelf.publish("www.one.test")
         self.upstream = Upstream()
@@ -32,7 +32,8 @@ class Edge:
         password = work / "password"
         password.write_text(PASSWORD)
         words = ["--shelf", str(self.shelf.folder), "--password-file", str(password)]
-        words += ["--listen", f"127.0.0.1:{self.port}", "--to", f"127.0.0.1:{self.upstream.port}"]
+        to = upstream_port or self.upstream.port
+        words += ["--listen", f"127.0.0.1:{self.port}", "--to", f"127.0.0.1:{to}"]
         command = [sys.executable, "-m", "certshelf", "edge", *words]
         self.process = Process(command, work / "edge.log")
         self.process.wait_port(self.port)
@@ -74,6 +75,26 @@ def test_http2_is_offered(edge: Edge) -> None:
         context.wrap_socket(raw, server_hostname="www.one.test") as connection,
     ):
         assert connection.selected_alpn_protocol() == "h2"
+
+
+def test_a_request_in_flight_is_answered_before_it_stops(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        edge = Edge(tmp_path, int(listener.getsockname()[1]))
+        try:
+            wait_served(edge.port, "www.one.test", edge.sha256)
+            with connect(edge.port, "www.one.test") as connection:
+                connection.sendall(b"GET /slow HTTP/1.1\r\nHost: www.one.test\r\n\r\n")
+                upstream, _ = listener.accept()
+                with upstream:
+                    assert upstream.recv(4096).startswith(b"GET /slow ")
+                    edge.process.send(signal.SIGTERM)
+                    assert not wait_until(lambda: not edge.process.is_running, 2)
+                    upstream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                    assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+            assert edge.process.wait(30) == 0, edge.process.output()
+        finally:
+            edge.close()
 
 
 def test_it_stops_when_told_and_leaves_no_process(edge: Edge) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -110,8 +111,8 @@ class EnvoyProcess:
     async def _connections(self) -> int:
         """How many clients are connected; 0 when Envoy does not say."""
         answer = await self._ask("GET", "/stats?filter=^http.https.downstream_cx_active$")
-        number = answer.rpartition(b": ")[2].strip()
-        return int(number) if number.isdigit() else 0
+        found = re.search(rb"downstream_cx_active: (\d+)", answer)  # within a chunk of the body
+        return int(found[1]) if found else 0
 
     async def _ask(self, method: str, path: str) -> bytes:
         """One question to Envoy's admin socket; b"" when it does not answer."""
