@@ -95,7 +95,8 @@ class Service:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         self.note("service.stopped", {"holder": owner(), "left": len(left)})
-        await self._forward()
+        with contextlib.suppress(CertshelfError):  # what was not told is told at the next start
+            await self._forward()
         if self._forwarder is not None:
             self._forwarder.close()
         for task in done:
