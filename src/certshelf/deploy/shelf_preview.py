@@ -18,8 +18,8 @@ from certshelf.shelf.shelf import Shelf
 from certshelf.store.base import ABSENT, HIDDEN, Blob, Store
 from certshelf.store.smb import SmbStore
 
-_WRITE = 0x0001_0002 | 0x4
-"""DELETE, FILE_ADD_FILE and FILE_ADD_SUBDIRECTORY (MS-DTYP, MS-SMB2 2.2.13.1)."""
+_WRITE = 0x2 | 0x4
+"""FILE_ADD_FILE and FILE_ADD_SUBDIRECTORY (MS-SMB2 section 2.2.13.1.2)."""
 _PASSWORD_IDS = ("pfx-password", "pfx-password-mixed")
 
 

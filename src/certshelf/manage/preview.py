@@ -92,12 +92,13 @@ def _seen(records: Records, name: str) -> _Seen:
     require_issuer(records, certificate.issuer)
     record = records.issuers.find(certificate.issuer)
     issued = records.issued.newest(certificate.id)
+    account = records.accounts.find(certificate.issuer)
     return _Seen(
         certificate,
         records.tasks.of(certificate.id),
         issued_bundle(records, certificate) if issued and issued.has_key else None,
         record.kind if record else IssuerKind.LOCAL,
-        records.accounts.find(certificate.issuer) is not None,
+        account is not None and bool(account.kid),
     )
 
 
