@@ -233,7 +233,8 @@ async def run_phase(
         return None
     wanted, situation = planned
     if request_error is not None:
-        situation = replace(situation, ok=False, error=str(request_error))
+        issued = work.order.step is Step.VERIFIED
+        situation = replace(situation, ok=False, error=str(request_error), issued=issued)
     ran = await asyncio.get_running_loop().run_in_executor(
         engine.publishers,
         functools.partial(run_tasks, engine.manager, certificate, wanted, situation, work.progress),

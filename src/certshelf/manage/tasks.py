@@ -32,7 +32,10 @@ _AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What the tasks are run for. ok, error: how the request went. order_id: None by hand."""
+    """What the tasks are run for. ok, error: how the request went. order_id: None by hand.
+
+    issued: whether there is something that targets have not got yet; not so when the CA said no.
+    """
 
     phase: Phase
     bundle: Bundle | None
@@ -40,6 +43,7 @@ class Situation:
     error: str = ""
     order_id: int | None = None
     by_hand: bool = False
+    issued: bool = True
     done: frozenset[int] = field(default_factory=frozenset)
     """The tasks that went well earlier in this very order: they are not done twice."""
 
@@ -86,7 +90,7 @@ def failure(ran: Sequence[Ran]) -> DeployError | None:
         return None
     first = failed[0]
     names = ", ".join(one.task.name for one in failed)
-    stale = [text for one in failed for text in one.run.stale]
+    stale = [text for one in ran for text in one.run.stale]
     what = f"task {names} failed: {first.error}; still old: {_few(stale)}"
     error = DeployError(what, hint=first.error.hint if first.error else "", output=first.run.log)
     error.__cause__ = first.error
@@ -123,13 +127,18 @@ def done_in(records: Records, order_id: int, tasks: Iterable[Task]) -> frozenset
 
 
 def stale_files(records: Records, certificate_id: int) -> list[tuple[Task, TaskRun]]:
-    """The tasks whose newest run that did anything failed, with that run: what is still old."""
+    """The tasks whose target still has something old, with the run that says what.
+
+    A task that did not get its turn since another one failed counts; one on error counts only
+    until a run in which nothing failed.
+    """
     found = []
     for task in records.tasks.of(certificate_id):
-        runs = (r for r in records.tasks.runs_of(task.id) if r.outcome is not Outcome.SKIPPED)
-        newest = next(runs, None)
-        if newest is not None and newest.outcome is Outcome.FAILED:
-            found.append((task, newest))
+        runs = records.tasks.runs_of(task.id)
+        if task.trigger is not Trigger.ERROR:
+            runs = [run for run in runs if run.stale or run.outcome is not Outcome.SKIPPED]
+        if runs and runs[0].stale:
+            found.append((task, runs[0]))
     return found
 
 
@@ -219,10 +228,14 @@ def _run(
     why = should_run(task.trigger, ok=situation.ok, by_hand=situation.by_hand)
     if task.trigger is Trigger.SKIPPED and task.skip_reason:
         why = task.skip_reason
-    if not why and task.id in situation.done:
+    done = situation.done
+    if not why and task.id in done:
         why = "done earlier in this run"
     if why:
-        run = TaskRun(task.id, Outcome.SKIPPED, started, started, why, (), situation.order_id)
+        waits = task.trigger is Trigger.SUCCESS and not situation.ok and task.id not in done
+        waits = waits and situation.issued
+        old = (str(Stale(_target(task))),) if waits else ()
+        run = TaskRun(task.id, Outcome.SKIPPED, started, started, why, old, situation.order_id)
         return Ran(task, run)
     progress(f"task {task.name}")
     try:
@@ -261,6 +274,14 @@ def _outcome(
     except Exception as error:  # noqa: BLE001 - a job's outer wall
         wrong = DeployError(f"a mistake in the task {task.kind}: {type(error).__name__}")
         return TaskOutcome(str(wrong), (Stale(target),), wrong)
+
+
+def _target(task: Task) -> str:
+    """Where a task works; its type, when its settings are no good any more."""
+    try:
+        return parse_task(task.kind, task.settings).target
+    except CertshelfError:
+        return task.kind
 
 
 def _few(texts: Sequence[str]) -> str:

@@ -155,12 +155,49 @@ def test_after_a_failure_the_next_on_success_waits_and_those_on_error_run(
     }
 
 
+def test_what_did_not_get_its_turn_is_old_too_until_a_run_in_which_all_went_well(
+    manager: Manager, tmp_path: Path, clock: FakeClock
+) -> None:
+    (tmp_path / "after").mkdir()
+    add(manager, "told", tmp_path / "nowhere", trigger=Trigger.ERROR)
+    add(manager, "broken", tmp_path / "late")
+    add(manager, "after", tmp_path / "after")
+    run = request(manager)
+    assert f"everything on {tmp_path / 'after'}" in str(run.error)
+    with manager.database.read() as records:
+        web = records.certificates.get("web")
+        assert [task.name for task, _ in stale_files(records, web.id)] == [
+            "told",
+            "broken",
+            "after",
+        ]
+    (tmp_path / "late").mkdir()
+    clock.advance(300)
+    assert request(manager).ok
+    with manager.database.read() as records:
+        assert stale_files(records, web.id) == []
+
+
 def test_a_publication_that_fails_runs_the_tasks_on_error(manager: Manager, tmp_path: Path) -> None:
     (tmp_path / "told").mkdir()
     add(manager, "told", tmp_path / "told", trigger=Trigger.ERROR)
+    add(manager, "copy", tmp_path / "told")
     (tmp_path / "shelf").rmdir()
     assert not request(manager).ok
-    assert outcomes(manager) == {"told": ["ok"]}
+    assert outcomes(manager) == {"told": ["ok"], "copy": ["skipped"]}
+    with manager.database.read() as records:
+        web = records.certificates.get("web")
+        assert [task.name for task, _ in stale_files(records, web.id)] == ["copy"]
+
+
+def test_when_nothing_was_issued_no_target_is_old(manager: Manager, tmp_path: Path) -> None:
+    (tmp_path / "copy").mkdir()
+    add(manager, "copy", tmp_path / "copy")
+    add(manager, "early", tmp_path / "missing", phase=Phase.BEFORE)
+    assert not request(manager).ok
+    with manager.database.read() as records:
+        web = records.certificates.get("web")
+        assert [task.name for task, _ in stale_files(records, web.id)] == ["early"]
 
 
 def test_a_task_before_the_request_that_fails_stops_it(manager: Manager, tmp_path: Path) -> None:
