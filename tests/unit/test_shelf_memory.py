@@ -188,3 +188,13 @@ def test_what_was_verified_is_looked_at_again_when_it_expires(clock: FakeClock) 
     assert list(shelf.verify(verified)) == []
     clock.advance(2 * 86400)
     assert [f.id for f in shelf.verify(verified)] == ["expired"]
+
+
+def test_a_retired_name_can_be_restored(shelf: Shelf) -> None:
+    bundle = make_bundle("a.test")
+    shelf.publish(bundle)
+    assert shelf.retire(HOST) == ("a.test.pfx",)
+    assert shelf.find(HOST) is None
+    assert shelf.restore(HOST).ok
+    found = shelf.find(HOST)
+    assert found and found.file.bundle == bundle

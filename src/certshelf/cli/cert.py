@@ -52,7 +52,7 @@ def add(
     """Add a managed certificate for HOSTS (wildcards and Unicode names too)."""
     from certshelf.manage.certificates import add_certificate
     from certshelf.manage.manager import open_manager
-    from certshelf.manage.model import ManagedCertificate, Mode
+    from certshelf.manage.model import ManagedCertificate, Mode, record_name
     from certshelf.names import HostName
 
     wanted = _hosts_of_sites(bindings) if bindings else [tuple(map(HostName.parse, hosts))]
@@ -63,7 +63,7 @@ def add(
         defaults = manager.settings.certificates
         for names in wanted:
             wish = ManagedCertificate(
-                name=name or names[0].ascii.replace("*", "_"),
+                name=name or record_name(names[0].ascii),
                 hosts=tuple(dict.fromkeys(names)),
                 issuer=defaults.issuer,
                 key_type=defaults.key,

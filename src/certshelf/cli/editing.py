@@ -96,14 +96,14 @@ def import_(
     from certshelf.cli.secrets import read_secret_file
     from certshelf.manage.importing.one import import_bundle, read_bundle
     from certshelf.manage.manager import open_manager
-    from certshelf.manage.model import ManagedCertificate, Mode
+    from certshelf.manage.model import ManagedCertificate, Mode, record_name
 
     secret = read_secret_file(password_file) if password_file else None
     bundle = read_bundle(file, secret)
     with open_manager(home) as manager:
         defaults = manager.settings.certificates
         wish = ManagedCertificate(
-            name=name or bundle.names[0].ascii.replace("*", "_"),
+            name=name or record_name(bundle.names[0].ascii),
             hosts=bundle.names,
             issuer=defaults.issuer,
             key_type=bundle.key_type,

@@ -26,6 +26,12 @@ def check_name(text: str, what: str) -> str:
     return text
 
 
+def record_name(text: str) -> str:
+    """A name that a record may have, made of any text: lower case, hyphens for what it may not."""
+    text = text.lower().replace("*.", "wildcard.")
+    return re.sub(r"[^a-z0-9._-]+", "-", text).strip("._-")[:60] or "imported"
+
+
 class Mode(StrEnum):
     """What happens after issuance."""
 

@@ -178,7 +178,7 @@ def retire_old(manager: Manager, rotation: Rotation) -> list[str]:
     for file in list(old.inventory()):
         try:
             if file.owner == old.owner and file.host is not None:
-                old.retire(file.host)
+                old.retire(file.host, keep=False)  # under the old password: of no use later
                 continue
         except ForeignFile:
             pass  # the other spelling of the name is somebody else's

@@ -186,12 +186,13 @@ class Shelf:
             if give_back(self.store, self.manifest, history, file, owner=owner)
         )
 
-    def retire(self, host: HostName) -> tuple[str, ...]:
+    def retire(self, host: HostName, *, keep: bool = True) -> tuple[str, ...]:
         """Take a host's files off the shelf, and tell the readers; the files that were there.
 
+        keep: put them into the history first, so that restore() can bring them back.
         Raises ForeignFile, and removes nothing, when one of them is not ours. Safe to repeat.
         """
-        return tuple(file for file in self.retirable(host) if self._retire(file))
+        return tuple(file for file in self.retirable(host) if self._retire(file, keep))
 
     def retirable(self, host: HostName) -> tuple[str, ...]:
         """What retire() would remove; raises as it does, and changes nothing."""
@@ -213,7 +214,7 @@ class Shelf:
             raise ForeignFile(f"cannot retire {file}: somebody changed it", hint=hint)
         return current is not None
 
-    def _retire(self, file: str) -> bool:
+    def _retire(self, file: str, keep: bool) -> bool:
         current = self.store.get(file)
         seen = self.manifest.read(file)
         if current is None or seen is None:
@@ -231,6 +232,8 @@ class Shelf:
                 written_at=self.clock.now(),
                 signature="",
             )
+            if keep and self.history:
+                self.history.add(file, current.data)
             self.manifest.write(retired, version)
         return self.store.delete(file, current.version)
 

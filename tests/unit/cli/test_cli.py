@@ -205,3 +205,9 @@ def test_an_error_of_others_does_not_steer_the_terminal(
 ) -> None:
     assert run(["shelf", "\x1b]0;owned\x07"]) == 2
     assert "\x1b" not in capsys.readouterr().err
+
+
+def test_a_wildcard_without_a_name_gets_one(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--home", str(home), "cert", "add", "*.shop.example.test"]) == 0
+    assert "wildcard.shop.example.test added" in capsys.readouterr().out
+    assert run(["--home", str(home), "cert", "rm", "wildcard.shop.example.test"]) == 0

@@ -17,8 +17,8 @@ from certshelf.errors import CertshelfError, ConfigError
 from certshelf.manage.changes import Action
 from certshelf.manage.importing import acmesh, ccs, certbot, certify_csv, certify_json, winacme
 from certshelf.manage.importing.base import Found, read_bytes
-from certshelf.manage.importing.plan import plan_import, record_name
-from certshelf.manage.model import IssuerKind, IssuerRecord, ManagedCertificate
+from certshelf.manage.importing.plan import plan_import
+from certshelf.manage.model import IssuerKind, IssuerRecord, ManagedCertificate, record_name
 from certshelf.manage.settings import CertificateSettings
 from certshelf.names import HostName
 from certshelf.secret import Secret

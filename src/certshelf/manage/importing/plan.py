@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
@@ -10,7 +9,13 @@ from certshelf.bundle.keys import KEY_TYPES
 from certshelf.manage.certificates import MAX_HOSTS
 from certshelf.manage.changes import Action, Change
 from certshelf.manage.importing.base import Found
-from certshelf.manage.model import ChallengeChoice, IssuerRecord, ManagedCertificate, Mode
+from certshelf.manage.model import (
+    ChallengeChoice,
+    IssuerRecord,
+    ManagedCertificate,
+    Mode,
+    record_name,
+)
 from certshelf.manage.settings import CertificateSettings
 from certshelf.names import HostName
 
@@ -69,12 +74,6 @@ def _plan(
         challenges=_challenges(one, notes),
     )
     return Change(wish.name, Action.ADD, wish, notes=tuple(notes), bundle=one.bundle)
-
-
-def record_name(text: str) -> str:
-    """A name that a record may have, made of any text: lower case, hyphens for what it may not."""
-    text = text.lower().replace("*.", "wildcard.")
-    return re.sub(r"[^a-z0-9._-]+", "-", text).strip("._-")[:60] or "imported"
 
 
 def _free_name(one: Found, names: set[str]) -> str:
