@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -17,11 +19,13 @@ from tests.support.records import certificate
 from certshelf.deploy.triggers import Outcome, Phase, Trigger
 from certshelf.errors import ConfigError, CredentialError, RecordError
 from certshelf.manage.certificates import add_certificate
+from certshelf.manage.credentials import set_credential
 from certshelf.manage.manager import Manager
-from certshelf.manage.model import Mode, State, Task
+from certshelf.manage.model import Credential, CredentialKind, Mode, State, Task
 from certshelf.manage.pipeline import Run, request_certificate
 from certshelf.manage.task_records import add_task, remove_task
 from certshelf.manage.tasks import run_by_hand, stale_files
+from certshelf.secret import Secret
 
 HOSTS = ("www.example.test", "*.example.test")
 
@@ -244,3 +248,26 @@ def test_a_task_that_cannot_work_is_refused_when_it_is_added(
     remove_task(manager, "web", "x")
     with pytest.raises(RecordError, match="no task"):
         remove_task(manager, "web", "x")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the program is a script of Unix")
+def test_a_secret_of_a_task_is_nowhere_in_clear(manager: Manager, tmp_path: Path) -> None:
+    canary = "task-canary-6H"
+    login = Credential("login", CredentialKind.LOGIN, "me")
+    set_credential(manager.database, login, Secret(canary), manager.clock)
+    program = tmp_path / "echo"
+    program.write_text(f"#!{sys.executable}\nimport sys; print(sys.argv, sys.stdin.read())")
+    program.chmod(0o755)
+    settings = {"command": str(program), "include_key": "true"}
+    add_task(manager, "web", Task(0, "echo", "script", settings=settings, credential="login"))
+    assert request(manager).ok
+    ran = run_by_hand(manager, "web", "echo")
+    assert "***" in ran.run.log
+    with manager.database.read() as records:
+        said = [str(event) for event in records.events.after(0)]
+    assert canary not in "".join(said) + ran.run.log + str(ran)
+    for file in manager.home.path.rglob("*"):
+        if file.is_file():
+            data = file.read_bytes()
+            assert canary.encode() not in data, file
+            assert b"-----BEGIN PRIVATE KEY" not in data, file
