@@ -19,6 +19,8 @@ def one_line(value: object) -> str:
 
 def lines(text: str) -> str:
     """The same, but line feeds and tabs stay."""
+    if text.replace("\n", "").replace("\t", "").isprintable():
+        return text
     return "".join(c if c.isprintable() or c in "\n\t" else _UNSEEN for c in text)
 
 
