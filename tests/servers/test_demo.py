@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -50,5 +49,5 @@ def test_hold_says_what_to_try_and_what_it_says_works(tmp_path: Path) -> None:
             if answer.returncode != 127:  # no curl here
                 assert '"host": "www.example.test' in answer.stdout, answer.stderr
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
         assert process.wait(30) in (0, 130)

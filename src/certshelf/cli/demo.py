@@ -253,6 +253,9 @@ def _table(story: Story) -> bool:
 
 
 def _hold(story: Story) -> None:
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     port, root = story.server.port, story.root
     command = "certshelf" if shutil.which("certshelf") else sys.argv[0]
     where = f"--resolve {RENEWED}:{port}:127.0.0.1 https://{RENEWED}:{port}/"

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import sys
+import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -43,7 +44,14 @@ def main() -> None:
     config.ssl = server_context(open_shelf(url, password=password))
     listener = socket.create_server(("127.0.0.1", 0))
     print(json.dumps({"port": listener.getsockname()[1], "pid": os.getpid()}), flush=True)
-    uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config)
+
+    def follow_parent() -> None:
+        sys.stdin.read()  # ends with the demo's process, however that ends
+        server.should_exit = True
+
+    threading.Thread(target=follow_parent, daemon=True).start()
+    server.run(sockets=[listener])
 
 
 if __name__ == "__main__":
