@@ -116,7 +116,8 @@ def test_a_lazy_mirror_holds_what_was_asked_for(
     lazy.mirror.want(source.files["_.wild.test.pfx"])
     assert lazy.holds("_.wild.test.pem", asked.to_pem())
     assert not (lazy.folder / "two.test.pem").exists()
-    assert b" two.test\n" in (lazy.folder / CHANGES_FILE).read_bytes()
+    changes = lazy.folder / CHANGES_FILE
+    assert wait_until(lambda: changes.exists() and b" two.test\n" in changes.read_bytes())
 
 
 def test_what_a_server_was_given_is_no_change_until_it_is_another(
