@@ -15,6 +15,7 @@ from tests.support.processes import wait_until
 
 from certshelf.errors import StoreUnreachable
 from certshelf.names import HostName
+from certshelf.resolve.disk import DiskCache
 from certshelf.resolve.resolver import Resolver
 from certshelf.secret import Secret, generate_password
 from certshelf.shelf.manifest import record_key
@@ -344,3 +345,29 @@ def test_a_listener_that_fails_does_not_end_the_keepers_thread(
         wait_until(lambda: resolver.holds(HostName.parse("c.test")), "the next listing")
     finally:
         resolver.close()
+
+
+def test_an_old_record_put_back_with_its_file_is_seen_also_after_a_restart(
+    store: CountingStore, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Record and PFX rolled back together: only a reader that remembers generations can tell."""
+    key = Ed25519PrivateKey.generate()
+    writer = Shelf(store, PASSWORD, owner="manager", signing_key=key, clock=clock)
+    reader = Shelf(store, PASSWORD, public_key=key.public_key(), clock=clock)
+    writer.publish(make_bundle("a.test"))
+    names = ("a.test.pfx", record_key("a.test.pfx"))
+    before = {name: store.get(name).data for name in names}
+    new = make_bundle("a.test")
+    writer.publish(new)
+    resolver = Resolver(reader, disk=DiskCache(tmp_path))
+    assert resolver.resolve("a.test") == new
+    for name, data in before.items():
+        store.put(name, data, ANY)
+    assert resolver.resolve("a.test") == new
+    assert "generation 2 was seen already" in resolver.state().refused["a.test.pfx"]
+    restarted = Resolver(reader, disk=DiskCache(tmp_path))
+    assert restarted.resolve("a.test") == new
+    assert Resolver(reader).resolve("a.test") != new  # no memory: it cannot tell
+    newest = make_bundle("a.test")
+    assert writer.publish(newest, adopt=True).ok
+    assert writer.publish(newest, adopt=True).ok

@@ -283,6 +283,23 @@ def _survey_json(counts: Survey) -> dict[str, object]:
     return asdict(counts)
 
 
+@command.command("manifest-key")
+@click.pass_obj
+def manifest_key(home: Path | None) -> None:
+    """Print the public key of the signed records, for readers' --manifest-key."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    from certshelf.errors import CredentialError
+
+    key = _open(home).manifest.public_key
+    if key is None:
+        raise CredentialError(
+            "the shelf's records are not signed", hint="certshelf init makes the manifest key"
+        )
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    output.say(pem.decode(), nl=False)
+
+
 command.add_command(rotate_password)
 
 

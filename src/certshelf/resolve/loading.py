@@ -19,6 +19,7 @@ class Served:
     """A bundle that may be served: from which file, at which version.
 
     until: its not-after in seconds since the epoch. data: the PFX as it lay on the shelf.
+    generation: of the signed record that vouched for it, 0 where none is demanded.
     """
 
     file: str
@@ -26,20 +27,29 @@ class Served:
     version: Version
     until: float
     data: bytes = field(repr=False)
+    generation: int = 0
 
 
-def accept(shelf: Shelf, file: str, data: bytes, version: Version, last: Served | None) -> Served:
+def accept(
+    shelf: Shelf,
+    file: str,
+    data: bytes,
+    version: Version,
+    last: Served | None,
+    generation: int = 0,
+) -> Served:
     """Prove that bytes of the store may be served under a file name.
 
-    last: what is served under this name now. Raises BundleError (they do not open, are not sound
-    for the name, not valid now), OlderBundle (older than last, and no record calls it a rollback),
-    Unvouched (records are demanded and none vouches for these bytes), StoreError (no record could
-    be read).
+    last: what is served under this name now. generation: the highest that this reader has seen of
+    the name; where records are demanded, an older one is not believed.
+    Raises BundleError (they do not open, are not sound for the name, not valid now), OlderBundle
+    (older than last, and no record calls it a rollback), Unvouched (records are demanded and none
+    vouches for these bytes), StoreError (no record could be read).
     """
     record = _record(shelf, file) if shelf.manifest.is_signed else None
     if shelf.manifest.is_signed:
-        _refuse_unvouched(file, data, record)  # before a byte of it is decoded
-    served = _sound(shelf, file, data, version)
+        _refuse_unvouched(file, data, record, generation)  # before a byte of it is decoded
+    served = _sound(shelf, file, data, version, record.generation if record else 0)
     older = _is_older(served.bundle, last)
     if older and record is None:
         record = _record(shelf, file)
@@ -59,12 +69,12 @@ def accept_again(shelf: Shelf, file: str, data: bytes) -> Served:
     return _sound(shelf, file, data, Version("disk"))
 
 
-def _sound(shelf: Shelf, file: str, data: bytes, version: Version) -> Served:
+def _sound(shelf: Shelf, file: str, data: bytes, version: Version, generation: int = 0) -> Served:
     bundle = decode(data, shelf.passwords)
     refusal = check(bundle, HostName.from_file_name(file), shelf.clock.now())
     if refusal is not None:
         raise refusal
-    return Served(file, bundle, version, bundle.not_after.timestamp(), data)
+    return Served(file, bundle, version, bundle.not_after.timestamp(), data, generation)
 
 
 def is_retired(shelf: Shelf, file: str) -> bool:
@@ -81,11 +91,17 @@ def _record(shelf: Shelf, file: str) -> Record | None:
     return seen[0] if seen else None
 
 
-def _refuse_unvouched(file: str, data: bytes, record: Record | None) -> None:
+def _refuse_unvouched(file: str, data: bytes, record: Record | None, generation: int) -> None:
     if record is None or record.state is State.RETIRED or not record.vouches_for(data):
         raise Unvouched(
             f"not serving {file}: no signed record vouches for its bytes",
             hint="somebody else wrote it; `certshelf shelf verify` says more",
+        )
+    if record.generation < generation:
+        raise Unvouched(
+            f"not serving {file}: its record is of generation {record.generation}, "
+            f"generation {generation} was seen already",
+            hint="somebody put an old file and its old record back",
         )
 
 

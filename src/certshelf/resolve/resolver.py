@@ -267,7 +267,10 @@ class Resolver:
         """What these bytes give, None when they are refused: for this very version, so that a
         good file which replaces a torn one meanwhile is read."""
         try:
-            return accept(self.shelf, file, blob.data, blob.version, last)
+            seen = max(
+                last.generation if last else 0, self._disk.generation(file) if self._disk else 0
+            )
+            return accept(self.shelf, file, blob.data, blob.version, last, seen)
         except StoreError:
             raise
         except CertshelfError as error:
@@ -326,7 +329,7 @@ class Resolver:
         self._absent.discard(served.file)
         self._index.add(stem)
         if self._disk:
-            self._keeper.later(self._disk.put, served.file, served.data)
+            self._keeper.later(self._disk.put, served.file, served.data, served.generation)
         if not (is_first and self.shelf.store.is_local):
             self._keeper.later(self.tell, frozenset({stem}))
 

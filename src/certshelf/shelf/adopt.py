@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from certshelf.bundle.model import PfxProfile
 from certshelf.clock import Clock
@@ -92,13 +93,15 @@ def take_over(
     return True
 
 
-def give_back(store: Store, manifest: Manifest, history: History, file: str, *, owner: str) -> bool:
+def give_back(
+    store: Store, manifest: Manifest, history: History, file: str, *, owner: str, now: datetime
+) -> bool:
     """Put the original back if we replaced it, and forget the name; False when it is not ours.
 
     Raises ShelfError when the original was not kept. Safe to repeat.
     """
     seen = manifest.read(file)
-    if seen is None or seen[0].owner != owner:
+    if seen is None or seen[0].owner != owner or seen[0].state is State.RETIRED:
         return False
     original = history.original(file)
     if original is None:
@@ -111,6 +114,15 @@ def give_back(store: Store, manifest: Manifest, history: History, file: str, *, 
         if current is not None:
             history.add(file, current.data)
         store.put(file, original, current.version if current else ABSENT)
-    manifest.remove(file, seen[1])
+    gone = replace(
+        seen[0],
+        generation=seen[0].generation + 1,
+        sha256="",
+        previous_sha256="",
+        state=State.RETIRED,
+        written_at=now,
+        signature="",
+    )
+    manifest.write(gone, seen[1])  # generations never begin anew: readers remember them
     history.forget_original(file)
     return True

@@ -123,6 +123,11 @@ class Manifest:
         """Whether records must carry a valid signature."""
         return self._public_key is not None
 
+    @property
+    def public_key(self) -> Ed25519PublicKey | None:
+        """What readers check signatures with, None when records are not signed."""
+        return self._public_key
+
     def read(self, file: str) -> tuple[Record, Version] | None:
         """The record of a file, None when none; RecordInvalid when forged or torn."""
         blob = self._store.get(record_key(file))
@@ -140,10 +145,6 @@ class Manifest:
             record = replace(record, signature=base64.b64encode(signature).decode())
         data = _canonical(record, with_signature=True)
         return self._store.put(record_key(record.file), data, ABSENT if seen is None else seen)
-
-    def remove(self, file: str, seen: Version) -> None:
-        """Forget a file."""
-        self._store.delete(record_key(file), seen)
 
 
 def record_key(file: str) -> str:

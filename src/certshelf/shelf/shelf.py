@@ -183,7 +183,9 @@ class Shelf:
         return tuple(
             file
             for file in host.file_names()
-            if give_back(self.store, self.manifest, history, file, owner=owner)
+            if give_back(
+                self.store, self.manifest, history, file, owner=owner, now=self.clock.now()
+            )
         )
 
     def retire(self, host: HostName, *, keep: bool = True) -> tuple[str, ...]:

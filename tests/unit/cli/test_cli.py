@@ -9,8 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from certshelf import open_shelf
 from certshelf.cli.main import run
+from certshelf.resolve.resolver import Resolver
+from certshelf.shelf.shelf import Shelf
 
 HEAVY = ("sqlalchemy", "alembic", "aiohttp", "rich", "dns", "uvicorn", "pydantic", "asyncio")
 
@@ -211,3 +216,16 @@ def test_a_wildcard_without_a_name_gets_one(home: Path, capsys: pytest.CaptureFi
     assert run(["--home", str(home), "cert", "add", "*.shop.example.test"]) == 0
     assert "wildcard.shop.example.test added" in capsys.readouterr().out
     assert run(["--home", str(home), "cert", "rm", "wildcard.shop.example.test"]) == 0
+
+
+def test_the_manifest_key_is_printed_as_a_reader_takes_it(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--home", str(home), "shelf", "manifest-key"]) == 0
+    pem = capsys.readouterr().out
+    assert pem.startswith("-----BEGIN PUBLIC KEY-----\n")
+    key = load_pem_public_key(pem.encode())
+    assert isinstance(key, Ed25519PublicKey)
+    mine = open_shelf(home=home)
+    strict = Shelf(mine.store, mine.passwords[0], public_key=key)
+    assert Resolver(strict).resolve("www.example.test") is not None
