@@ -371,3 +371,25 @@ def test_an_old_record_put_back_with_its_file_is_seen_also_after_a_restart(
     newest = make_bundle("a.test")
     assert writer.publish(newest, adopt=True).ok
     assert writer.publish(newest, adopt=True).ok
+
+
+def test_a_store_that_was_away_at_the_start_is_caught_up_with(
+    shelf: Shelf, store: CountingStore, tmp_path: Path
+) -> None:
+    """A server that held the old certificate all the while hears of the new one."""
+    old, new = make_bundle("a.test"), make_bundle("a.test")
+    disk = DiskCache(tmp_path)
+    disk.put("a.test.pfx", old.to_pfx(PASSWORD))
+    store.broken = True
+    resolver = Resolver(shelf, disk=disk, poll_seconds=0.05)
+    heard: list[frozenset[str]] = []
+    resolver.subscribe(heard.append)
+    resolver.start()
+    assert resolver.resolve("a.test") == old
+    wait_until(lambda: resolver.state().store_errors > 0, "the store's error")
+    store.broken = False
+    shelf.publish(new)
+    assert resolver.wait_ready(20)
+    wait_until(lambda: resolver.resolve("a.test") == new, "the new certificate")
+    wait_until(lambda: frozenset() in heard, "the call to look at all")
+    resolver.close()

@@ -42,6 +42,10 @@ class Keepable(Protocol):
         """Whether it is in memory."""
         ...
 
+    def served_files(self) -> tuple[str, ...]:
+        """All that is in memory."""
+        ...
+
     def is_behind(self, file: str, version: Version | None) -> bool:
         """Whether this version is new to us."""
         ...
@@ -86,6 +90,7 @@ class Keeper:
         self._queued: set[str] = set()
         self._threads: list[threading.Thread] = []
         self._pid = os.getpid()
+        self._was_away = False
 
     def survive_fork(self) -> None:
         """Start the threads anew in a forked worker: threads do not live on there."""
@@ -197,11 +202,22 @@ class Keeper:
         try:
             changed = self._index.refresh()
         except StoreError:
+            self._was_away = True
             return
         self._ready.set()
         self._changed(changed)
+        if self._was_away:
+            self._catch_up()
         for file in self._resolver.due_again():
             self.hurry(file)
+
+    def _catch_up(self) -> None:
+        """The store is back: nobody saw what changed meanwhile, so all that is served is behind
+        until it was looked at, and listeners look at all."""
+        self._was_away = False
+        for file in self._resolver.served_files():
+            self.hurry(file)
+        self.later(self._resolver.tell, frozenset())
 
     def _watch(self) -> None:
         assert isinstance(self._store, Watchable)  # noqa: S101  start() looked

@@ -297,6 +297,10 @@ class Resolver:
         """Whether a good bundle of this file is in memory."""
         return file in self._served
 
+    def served_files(self) -> tuple[str, ...]:
+        """The files of which a good bundle is in memory."""
+        return tuple(self._served)
+
     def is_behind(self, file: str, version: Version | None) -> bool:
         """Whether this version is neither what is served nor what was refused."""
         served = self._served.get(file)
