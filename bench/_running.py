@@ -15,6 +15,7 @@ from pathlib import Path
 import _procfs as procfs
 import _static_servers as static_servers
 import rig
+from tests.support.ports import free_port
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -24,7 +25,7 @@ from tests.support.haproxy import Haproxy
 from tests.support.nginx import LuaNginx, PlainNginx
 from tests.support.reader import PASSWORD, ReaderProcess
 from tests.support.rig import Rig
-from tests.support.server_process import Process, free_port, tool
+from tests.support.server_process import Process, tool
 from tests.support.tls_probe import wait_until
 
 from certshelf.names import HostName

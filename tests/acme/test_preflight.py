@@ -20,7 +20,7 @@ from certshelf.issue.solve.preflight import Preflight
 from certshelf.issue.solve.tlsalpn01 import TlsAlpn01Responder
 from certshelf.secret import Secret
 from tests.support.bind import KEY_NAME, Bind, bind
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 THUMBPRINT = "t" * 43

@@ -14,7 +14,8 @@ from certshelf.deploy.haproxy import Haproxy
 from certshelf.deploy.nginx_reload import NginxReload, served
 from certshelf.errors import ConfigError, DeployError
 from tests.support.bundles import make_bundle
-from tests.support.server_process import Process, free_port, tool
+from tests.support.ports import free_port
+from tests.support.server_process import Process, tool
 from tests.support.tasks import LEAF, NEWER, context
 
 pytestmark = pytest.mark.slow

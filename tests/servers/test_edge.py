@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.envoy import Envoy
+from tests.support.ports import free_port
 from tests.support.reader import PASSWORD, ShelfFolder
 from tests.support.rig import Upstream
-from tests.support.server_process import Process, free_port
+from tests.support.server_process import Process
 from tests.support.tls_probe import connect, wait_served, wait_until
 
 pytestmark = [

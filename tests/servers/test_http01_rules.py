@@ -13,7 +13,8 @@ import pytest
 
 from certshelf.farm import Kind
 from certshelf.issue.solve.snippets import http01_rule
-from tests.support.processes import Process, free_port, listens
+from tests.support.ports import free_port
+from tests.support.processes import Process, listens
 
 pytestmark = pytest.mark.slow
 THUMBPRINT = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"

@@ -23,7 +23,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from tests.support.minted import loopback_server
-from tests.support.processes import Process, free_port, listens
+from tests.support.ports import free_port
+from tests.support.processes import Process, listens
 
 PROFILES = {"classic": "https://ca.test/classic", "shortlived": "https://ca.test/shortlived"}
 

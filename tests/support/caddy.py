@@ -7,8 +7,9 @@ from pathlib import Path
 
 from certshelf.serve.caddy import caddyfile
 from certshelf.serve.setup import Setup
+from tests.support.ports import free_port
 from tests.support.rig import Rig
-from tests.support.server_process import free_port, tool
+from tests.support.server_process import tool
 
 
 class Caddy(Rig):

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.minted import loopback_server
-from tests.support.processes import Process, free_dns_port, free_port, listens
+from tests.support.ports import free_port
+from tests.support.processes import Process, free_dns_port, listens
 
 EAB_KID = "kid-1"
 EAB_KEY = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"

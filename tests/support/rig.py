@@ -9,7 +9,8 @@ from pathlib import Path
 
 from certshelf.names import HostName
 from certshelf.serve.setup import Setup
-from tests.support.server_process import Process, free_port
+from tests.support.ports import free_port
+from tests.support.server_process import Process
 from tests.support.tls_probe import served_raw
 
 

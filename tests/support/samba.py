@@ -27,6 +27,7 @@ import pytest
 from certshelf.secret import Secret
 from certshelf.store.base import StoreCredentials
 from certshelf.store.smb import SmbStore
+from tests.support.ports import free_port
 
 CONF = """[global]
   workgroup = CSTEST
@@ -247,13 +248,6 @@ def skip_unless_possible() -> None:
         pytest.skip("a Samba of our own needs root on Linux: it makes accounts")
     if shutil.which("smbd") is None or shutil.which("smbpasswd") is None:
         pytest.skip("no smbd here: apt-get install samba")
-
-
-def free_port() -> int:
-    """A loopback port that nobody listened on a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def wait_for_port(port: int, server: subprocess.Popen[bytes], seconds: float = 30.0) -> None:

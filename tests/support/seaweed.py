@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from certshelf.errors import StoreError
 from certshelf.secret import Secret
 from certshelf.store.base import ANY, StoreCredentials
 from certshelf.store.bucket import BucketStore
+from tests.support.ports import free_ports
 
 BUCKET = "certs"
 # Every listener has to be named: a port that is not, is a fixed one.
@@ -137,21 +137,6 @@ def running_seaweed() -> Iterator[Seaweed]:
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_ports(count: int) -> list[int]:
-    """Different loopback ports that nobody listened on a moment ago, all below 32768.
-
-    Below, since the port of an outgoing connection may take one of the others meanwhile.
-    """
-    with contextlib.ExitStack() as held:
-        ports: list[int] = []
-        while len(ports) < count:
-            listener = held.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
-                listener.bind(("127.0.0.1", 20000 + secrets.randbelow(12000)))
-                ports.append(listener.getsockname()[1])
-        return ports
 
 
 def _identity(name: str, key: Key, *actions: str) -> dict[str, object]:
