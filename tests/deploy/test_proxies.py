@@ -17,6 +17,7 @@ from tests.support.bundles import make_bundle
 from tests.support.ports import free_port
 from tests.support.server_process import Process, tool
 from tests.support.tasks import LEAF, NEWER, context
+from tests.support.tls_probe import wait_until
 
 pytestmark = pytest.mark.slow
 NAME = "www.example.test"
@@ -136,7 +137,7 @@ def test_nginx_serves_the_new_file_after_the_reload(
     assert served(f"127.0.0.1:{port}", NAME, 5) == LEAF.sha256
     outcome = reload(folder, port).run(context(NEWER))
     assert outcome.ok, outcome
-    assert served(f"127.0.0.1:{port}", NAME, 5) == NEWER.sha256
+    assert wait_until(lambda: served(f"127.0.0.1:{port}", NAME, 5) == NEWER.sha256)
     assert nginx.is_running
 
 

@@ -15,6 +15,7 @@ from certshelf.deploy.settings import parse_settings, setting
 from certshelf.errors import ConfigError, DeployError
 
 _ASK_SECONDS = 2.0
+_IN_A_ROW = 3
 _PAUSE_SECONDS = 0.2
 
 
@@ -71,16 +72,21 @@ class NginxReload:
         return [*command, *what]
 
     def _wait_until_served(self, context: Context) -> None:
-        """`-s reload` only sends a signal: what a client is shown says whether it was heeded."""
+        """`-s reload` only sends a signal: what a client is shown says whether it was heeded.
+
+        Several times in a row, since old workers go on accepting for a moment beside the new ones.
+        """
         wanted = context.issued().sha256
         name = context.hosts[0].ascii.replace("*", "any", 1)
+        in_a_row = 0
         while True:
             seconds = context.left()
             try:
                 shown = served(self.verify, name, min(_ASK_SECONDS, seconds))
             except OSError:
                 shown = ""
-            if shown == wanted:
+            in_a_row = in_a_row + 1 if shown == wanted else 0
+            if in_a_row == _IN_A_ROW:
                 return
             if seconds < _PAUSE_SECONDS + 0.1:
                 raise DeployError(f"{self.verify} still shows another certificate for {name}")
