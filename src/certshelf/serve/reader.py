@@ -28,6 +28,7 @@ from certshelf.serve.reader_settings import (
     ReaderSettings,
     read_manifest_key,
     read_names,
+    read_old_passwords,
     read_password,
     read_settings,
 )
@@ -104,6 +105,7 @@ def open_resolver(settings: ReaderSettings) -> Resolver:
     shelf = Shelf(
         open_store(settings.shelf, credentials=credentials),
         read_password(settings.password_file),
+        old_passwords=read_old_passwords(settings.password_file),
         public_key=read_manifest_key(settings.manifest_key),
     )
     return Resolver(

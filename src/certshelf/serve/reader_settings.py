@@ -142,6 +142,14 @@ def read_password(path: Path | None) -> Secret | None:
     return Secret(password)
 
 
+def read_old_passwords(path: Path | None) -> tuple[Secret | None, ...]:
+    """The further lines of a password file: older passwords, while the shelf's is being changed."""
+    if path is None:
+        return ()
+    lines = _read_text(path).split("\n")[1:]
+    return tuple(Secret(text) for line in lines if (text := line.removesuffix("\r")))
+
+
 def read_manifest_key(path: Path | None) -> Ed25519PublicKey | None:
     """An Ed25519 public key in PEM, or its 32 bytes in base64 on one line."""
     if path is None:

@@ -18,7 +18,12 @@ from certshelf.serve.configure import TEXTS, configure
 from certshelf.serve.log import HANDOUTS_PER_SECOND, ReaderLog
 from certshelf.serve.nginx import plain
 from certshelf.serve.peers import allowed_uids
-from certshelf.serve.reader_settings import read_names, read_password, read_settings
+from certshelf.serve.reader_settings import (
+    read_names,
+    read_old_passwords,
+    read_password,
+    read_settings,
+)
 from certshelf.serve.setup import Setup, split_address
 
 
@@ -159,3 +164,12 @@ def test_hand_outs_are_logged_at_a_bounded_rate_and_counted() -> None:
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     assert len(lines) == HANDOUTS_PER_SECOND + 1
     assert lines[-1]["suppressed"] == 30
+
+
+def test_further_lines_of_the_password_file_are_older_passwords(tmp_path: Path) -> None:
+    path = tmp_path / "passwords"
+    path.write_text("the new one\nthe old one\n\n")
+    newest = read_password(path)
+    assert newest and newest.reveal() == "the new one"
+    assert [old.reveal() for old in read_old_passwords(path) if old] == ["the old one"]
+    assert read_old_passwords(None) == ()
