@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
 
-from certshelf.bundle.model import PrivateKey
 from certshelf.errors import IssueError
 from certshelf.issue.local_ca import LocalCa
 from certshelf.manage.model import ManagedCertificate, OrderRecord
@@ -71,11 +68,3 @@ class LocalSigner:
         san = request.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         names = map(HostName.parse, san.value.get_values_for_type(x509.DNSName))
         return self._authority.sign(names, key, self._lifetime_days)
-
-
-def make_csr(key: PrivateKey, hosts: tuple[HostName, ...]) -> bytes:
-    """A CSR (DER, RFC 2986) with the hosts as SANs and an empty subject: CAs read no more."""
-    san = x509.SubjectAlternativeName([x509.DNSName(host.ascii) for host in hosts])
-    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
-    signed = builder.add_extension(san, critical=False).sign(key, hashes.SHA256())
-    return signed.public_bytes(Encoding.DER)

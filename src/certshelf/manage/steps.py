@@ -22,6 +22,8 @@ from certshelf.bundle.model import Bundle, PrivateKey
 from certshelf.deploy.triggers import Phase
 from certshelf.errors import BundleRefused, CertshelfError, DeployError, HeldBack
 from certshelf.issue.acme.ari import cert_id
+from certshelf.issue.acme.csr import build
+from certshelf.issue.acme.identifiers import identifiers
 from certshelf.manage.accounts import load, pem
 from certshelf.manage.budget import NONE
 from certshelf.manage.engine import Engine
@@ -45,7 +47,7 @@ from certshelf.manage.publishing import (
     log_files,
     put_on_shelves,
 )
-from certshelf.manage.signing import Changes, make_csr
+from certshelf.manage.signing import Changes
 from certshelf.manage.tasks import Situation, done_in, record, run_tasks
 from certshelf.manage.tasks import failure as failure_of_tasks
 from certshelf.secret import Secret
@@ -129,7 +131,7 @@ async def seal_key(work: Work) -> Stepped:
     else:
         assert work.new_key is not None  # noqa: S101 - begun above
         key = await work.new_key
-    csr = make_csr(key, work.certificate.hosts)
+    csr = build(key, identifiers(host.ascii for host in work.certificate.hosts))
     work.key = pem(key)
     changes = {"csr": base64.b64encode(csr).decode(), "step": Step.KEY_SEALED}
     return Stepped(changes, work.key)
