@@ -100,7 +100,8 @@ def _library_client(ca: Pebble, key: Any) -> Any:
 
     from acme import client, messages
 
-    network = client.ClientNetwork(josepy.JWKRSA(key=key), verify_ssl=str(ca.ca_file))
+    roots: Any = str(ca.ca_file)  # as requests takes them
+    network = client.ClientNetwork(josepy.jwk.JWKRSA(key=key), verify_ssl=roots)
     directory = client.ClientV2.get_directory(ca.directory_url, network)
     api = client.ClientV2(directory, network)
     api.new_account(messages.NewRegistration.from_data(terms_of_service_agreed=True))
@@ -127,7 +128,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=32)
     options = parser.parse_args()
     print(f"{'side':24} {'orders':>6} {'per minute':>10} {'CPU ms':>8} {'requests':>6}")
-    with tempfile.TemporaryDirectory() as folder, pebble(Path(folder), nonce_reject=5) as ca:
+    with tempfile.TemporaryDirectory() as folder, pebble(Path(folder)) as ca:
         mine = asyncio.run(ours(ca, options.orders, options.concurrency))
         print(mine)
         try:
@@ -140,4 +141,5 @@ def main() -> None:
         print(f"CPU each: {other.cpu_ms / mine.cpu_ms:.1f} times less")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -19,7 +19,7 @@ from pathlib import Path
 import rig
 
 from certshelf.resolve.index import NameIndex
-from certshelf.secret import generate_password
+from certshelf.secret import Secret, generate_password
 from certshelf.store.folder import FolderStore
 
 
@@ -31,7 +31,7 @@ def cpu_each(server: rig.Server, names: list[str]) -> float:
     return (server.figures()["cpu_s"] - before) / len(names) * 1e6
 
 
-def start_and_memory(folder: Path, password: rig.Secret, names: int) -> tuple[float, float]:
+def start_and_memory(folder: Path, password: Secret, names: int) -> tuple[float, float]:
     """Seconds from the process's start to its first answered handshake, and resident MB then."""
     began = time.perf_counter()
     with rig.a_server("shelf", folder, password) as server:
@@ -72,7 +72,7 @@ def main() -> None:
         _compare(folder, pem, password, options)
 
 
-def _starts(folder: Path, single: Path, password: rig.Secret, hosts: int) -> None:
+def _starts(folder: Path, single: Path, password: Secret, hosts: int) -> None:
     one = [start_and_memory(single, password, 1) for _ in range(5)]
     many = [start_and_memory(folder, password, hosts) for _ in range(5)]
     ratio = sorted(b[0] / a[0] for a, b in zip(one, many, strict=True))[2]
@@ -83,7 +83,7 @@ def _starts(folder: Path, single: Path, password: rig.Secret, hosts: int) -> Non
     print(f"index: {index_bytes(folder, hosts):.0f} bytes a name (goal: <= 200)\n")
 
 
-def _compare(folder: Path, pem: Path, password: rig.Secret, options: argparse.Namespace) -> None:
+def _compare(folder: Path, pem: Path, password: Secret, options: argparse.Namespace) -> None:
     rng = random.Random(1)
     hot = [rig.host(0)] * options.handshakes
     with (

@@ -21,6 +21,7 @@ from certshelf.bundle import inspect, pfx
 from certshelf.bundle.guarded import decode_guarded
 from certshelf.bundle.keys import generate
 from certshelf.bundle.model import Bundle, PfxProfile
+from certshelf.errors import PfxHostile
 from certshelf.secret import generate_password
 
 PASSWORD = generate_password()
@@ -65,7 +66,7 @@ def _encode(bundle: Bundle, rounds: int) -> float:
 def _refused(data: bytes) -> None:
     try:
         inspect.guard(data)
-    except inspect.PfxHostile:
+    except PfxHostile:
         return
     sys.exit("the guard let a hostile file through")
 

@@ -37,7 +37,7 @@ from tests.support.records import certificate
 from certshelf.bundle.chain import assemble
 from certshelf.bundle.keys import generate
 from certshelf.bundle.model import Bundle, PfxProfile
-from certshelf.manage import steps
+from certshelf.manage import publishing, steps
 from certshelf.manage.certificates import add_certificate
 from certshelf.manage.desk import Desk
 from certshelf.manage.issuers import AcmeWish, add_acme
@@ -130,7 +130,7 @@ def timed_stages(spent: dict[str, float]) -> Iterator[None]:
 
         return run
 
-    commit, publish = Desk.commit, steps.put_on_shelves
+    commit, publish = Desk.commit, publishing.put_on_shelves
     make, read = Bundle.to_pfx, Bundle.from_pfx
     Desk.commit = timed("records", commit)  # type: ignore[method-assign]
     steps.put_on_shelves = timed("publish with PFX", publish)  # type: ignore[attr-defined]
@@ -174,8 +174,8 @@ def library(folder: Path, ca: Pebble, n: int, sides: list[Side]) -> None:
     from acme import client, messages
 
     os.environ["REQUESTS_CA_BUNDLE"] = str(ca.ca_file)
-    key = josepy.JWKEC(key=ec.generate_private_key(ec.SECP256R1()))
-    net = client.ClientNetwork(key, alg=josepy.ES256, user_agent="bench")
+    key = josepy.jwk.JWKEC(key=ec.generate_private_key(ec.SECP256R1()))
+    net = client.ClientNetwork(key, alg=josepy.jwa.ES256, user_agent="bench")
     adapter = requests.adapters.HTTPAdapter(pool_maxsize=32)
     net.session.mount("https://", adapter)
     directory = client.ClientV2.get_directory(ca.directory_url, net)
@@ -184,12 +184,13 @@ def library(folder: Path, ca: Pebble, n: int, sides: list[Side]) -> None:
     password = Secret("bench")
 
     def one(i: int) -> None:
-        from certshelf.manage.signing import make_csr
+        from certshelf.issue.acme.csr import build
+        from certshelf.issue.acme.identifiers import identifiers
         from certshelf.names import HostName
 
         host = HostName.parse(f"l{i}.example.test")
         own = generate("ecdsa-p256")
-        csr = x509.load_der_x509_csr(make_csr(own, (host,)))
+        csr = x509.load_der_x509_csr(build(own, identifiers([host.ascii])))
         from cryptography.hazmat.primitives.serialization import Encoding
 
         order = acme.new_order(csr.public_bytes(Encoding.PEM))

@@ -25,6 +25,7 @@ import _running as running
 import rig
 from _flood import flood
 from _running import Kind, Running, handshakes
+from tests.support.reader import PASSWORD
 
 from certshelf import open_shelf
 from certshelf.secret import Secret
@@ -79,7 +80,7 @@ class Bench:
     def __init__(self, work: Path, options: argparse.Namespace) -> None:
         self.work = work
         self.options = options
-        self.password = Secret(running.PASSWORD)
+        self.password = Secret(PASSWORD)
         self.sizes = [int(size) for size in options.sizes.split(",")]
         most = max([options.hosts, *self.sizes, *([100_000] if options.full else [])])
         self.pems = work / "pems"
