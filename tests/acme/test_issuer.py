@@ -16,7 +16,6 @@ from certshelf.bundle.check import check
 from certshelf.errors import BundleRefused, ConfigError
 from certshelf.issue.acme import account, ari
 from certshelf.issue.acme.client import AcmeClient, ClientSettings
-from certshelf.issue.acme.fallback import first_able
 from certshelf.issue.acme.identifiers import identifiers
 from certshelf.issue.acme.issuer import AcmeIssuer, verified
 from certshelf.issue.issuer import Issuer, IssueRequest, RenewalInfo, Revoker
@@ -86,30 +85,6 @@ def test_it_can_revoke_and_knows_the_window() -> None:
             assert ca.revoked == [(bundle.leaf.serial_number, 1)]
             with pytest.raises(ConfigError, match="7"):
                 await issuer.revoke(bundle.leaf, 7)
-
-    asyncio.run(story())
-
-
-def test_the_second_ca_issues_while_the_first_is_down_or_limits_us() -> None:
-    async def story() -> None:
-        clock = FakeClock()
-        async with (
-            ScriptedCa(clock=clock) as first,
-            ScriptedCa(clock=clock) as second,
-            issuing(first, clock) as a,
-            issuing(second, clock) as b,
-        ):
-
-            async def attempt(issuer: AcmeIssuer) -> object:
-                return await issuer.issue(request("a.test"), print)
-
-            first.fault("new-order", status=500)
-            await first_able([a, b], attempt)
-            first.fault("new-order", status=429, type="rateLimited", retry_after="60")
-            await first_able([a, b], attempt)
-            assert (len(first.issued), len(second.issued)) == (0, 2)
-            await first_able([a, b], attempt)
-            assert (len(first.issued), len(second.issued)) == (1, 2)
 
     asyncio.run(story())
 

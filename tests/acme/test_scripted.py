@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -22,7 +23,6 @@ from certshelf.errors import (
 from certshelf.issue.acme import account, ari, csr, order, steps
 from certshelf.issue.acme.certificate import Chain
 from certshelf.issue.acme.client import AcmeClient, ClientSettings
-from certshelf.issue.acme.fallback import first_able
 from certshelf.issue.acme.identifiers import identifiers
 from certshelf.issue.acme.limits import Rate
 from certshelf.issue.acme.order import Order, OrderStatus
@@ -343,6 +343,52 @@ def test_a_storm_of_refused_nonces_passes() -> None:
     world(story)
 
 
+def test_refusals_in_a_row_leave_the_nonces_of_others_alone() -> None:
+    async def story(w: World) -> None:
+        post = functools.partial(w.client.post, w.step.account.url, None, w.step.account.signer)
+        await asyncio.gather(*(post() for _ in range(20)))
+        held, fetched = len(w.client._nonces), w.ca.counts["nonce"]
+        w.ca.fault("account", times=6, status=400, type="badNonce")
+        await post()
+        assert (len(w.client._nonces), w.ca.counts["nonce"]) == (held, fetched)
+
+    world(story)
+
+
+def test_the_nonce_of_a_refusal_is_used_by_that_very_retry_among_many() -> None:
+    async def story(w: World) -> None:
+        w.ca.distrust = True
+        asked, refused = w.client.requests_sent, w.client.bad_nonces
+        post = functools.partial(w.client.post, w.step.account.url, None, w.step.account.signer)
+        await asyncio.gather(*(post() for _ in range(200)))
+        assert w.client.bad_nonces - refused == 200
+        assert w.client.requests_sent - asked - 400 == w.ca.counts["nonce"] - 1
+
+    world(story)
+
+
+def test_a_nonce_that_was_asked_for_goes_to_who_asked() -> None:
+    async def story(w: World) -> None:
+        w.client._nonces.clear()
+        post = functools.partial(w.client.post, w.step.account.url, None, w.step.account.signer)
+        await asyncio.gather(*(post() for _ in range(100)))
+        assert w.client.bad_nonces == 0
+
+    world(story)
+
+
+def test_a_restarted_ca_costs_each_of_many_requests_one_refusal_at_most() -> None:
+    async def story(w: World) -> None:
+        post = functools.partial(w.client.post, w.step.account.url, None, w.step.account.signer)
+        await asyncio.gather(*(post() for _ in range(100)))
+        held = len(w.client._nonces)
+        w.ca._nonces.clear()
+        await asyncio.gather(*(post() for _ in range(100)))
+        assert w.client.bad_nonces <= min(held, 100)
+
+    world(story)
+
+
 def test_a_ca_that_refuses_every_nonce_is_given_up_for_now() -> None:
     async def story(w: World) -> None:
         w.ca.fault("new-order", times=50, status=400, type="badNonce")
@@ -388,34 +434,6 @@ def test_a_clock_that_differs_from_the_cas_is_noticed() -> None:
         w.ca.ahead = timedelta(minutes=6)
         await w.client.get(w.ca.directory_url)
         assert w.client.clock_skew == timedelta(minutes=6)
-
-    world(story)
-
-
-# --- fail-over
-
-
-def test_the_next_ca_is_asked_when_the_first_is_down_or_limits_us_and_only_then() -> None:
-    async def story(w: World) -> None:
-        passed = []
-
-        async def attempt(name: str) -> str:
-            if name == "down":
-                raise w.client.unreachable("down")
-            if name == "limited":
-                raise RateLimited("busy", retry_at=w.clock.now() + timedelta(seconds=5))
-            if name == "refuses":
-                raise ChallengeFailed("no")
-            return name
-
-        told = lambda name, error: passed.append((name, type(error)))  # noqa: E731
-        found = await first_able(["down", "limited", "good"], attempt, passed_over=told)
-        assert found == "good"
-        assert passed == [("down", IssuerUnreachable), ("limited", RateLimited)]
-        with pytest.raises(ChallengeFailed):
-            await first_able(["refuses", "good"], attempt)
-        with pytest.raises(RateLimited):  # the one that may be asked soonest
-            await first_able(["down", "limited"], attempt)
 
     world(story)
 

@@ -73,6 +73,7 @@ class ScriptedCa:
     validation: "valid", "invalid" or "pending" for ever. slow_looks: how often a finalised order
     says "processing" first, with processing_retry_after. window: the ARI window of every
     certificate; None for the last third of its life. ahead: of the CA's clock before ours.
+    distrust: take those nonces only that came with a refusal of the same URL.
     """
 
     clock: Clock = SYSTEM
@@ -86,6 +87,7 @@ class ScriptedCa:
     window: tuple[datetime, datetime] | None = None
     ari_retry_after: str = "21600"
     ahead: timedelta = timedelta(0)
+    distrust: bool = False
     host: str = "127.0.0.1"
     port: int = 0
 
@@ -99,6 +101,7 @@ class ScriptedCa:
         self.issued: dict[str, x509.Certificate] = {}
         self._faults: defaultdict[str, deque[Fault]] = defaultdict(deque)
         self._nonces: set[str] = set()
+        self._refused_at: dict[str, str] = {}
         self._made = 0
         self._runner: web.AppRunner | None = None
 
@@ -142,6 +145,8 @@ class ScriptedCa:
             answer = await self._answer(request, where, number)
         except Problem as problem:
             answer = self._problem(problem.status, problem.type, str(problem))
+            if problem.type == "badNonce":
+                self._refused_at[answer.headers["Replay-Nonce"]] = str(request.url)
         if fault is not None and request.transport:
             request.transport.close()
         return answer
@@ -193,6 +198,8 @@ class ScriptedCa:
         if header["nonce"] not in self._nonces:
             raise Problem(400, "badNonce", "nonce unknown or used")
         self._nonces.discard(header["nonce"])
+        if self.distrust and self._refused_at.pop(header["nonce"], "") != header["url"]:
+            raise Problem(400, "badNonce", "no nonce of a refusal")
         if header["url"] != str(request.url):
             raise Problem(403, "unauthorized", "url differs")
         return header, json.loads(unb64(body["payload"]) or b"{}")

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import ssl
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,7 +32,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 MAX_BODY_BYTES = 1 << 20
 _MAX_NONCES = 256
-_NONCE_TRIES = 8
+_NONCE_TRIES = 10  # a CA that refuses every fifth nonce by chance refuses ten in 10^7 requests
 _SHORT_WAIT_S = 5.0
 # Let's Encrypt takes 250 requests a second from one address (letsencrypt.org/docs/rate-limits)
 _REQUESTS = Rate(per_second=200, burst=100)
@@ -90,7 +91,7 @@ class AcmeClient:
         self.clock_skew = timedelta(0)  # the CA's Date header minus our clock, when last heard
         self._session: aiohttp.ClientSession | None = None
         self._directory: Directory | None = None
-        self._nonces: list[str] = []
+        self._nonces: deque[str] = deque(maxlen=_MAX_NONCES)  # the oldest fall out
         self._gates: dict[str, Gate] = {}
         rate = settings.requests
         self._requests = Bucket.full(rate, clock.now()) if rate else None
@@ -117,6 +118,7 @@ class AcmeClient:
     async def get(self, url: str) -> Response:
         """An unsigned GET: the directory and ARI, nothing else."""
         response = await self._send("GET", url, None)
+        self._keep(response.nonce)
         self._refuse(response)
         return response
 
@@ -126,20 +128,25 @@ class AcmeClient:
         """A signed POST; payload None is a POST-as-GET (RFC 8555 section 6.3).
 
         A refused nonce is answered with the new one that came with the refusal, a few times
-        (section 6.5). Nothing else is repeated here: whether twice is safe is the caller's
-        knowledge.
+        (section 6.5): nobody else gets to use that one. Nothing else is repeated here: whether
+        twice is safe is the caller's knowledge.
         """
         body = b"" if payload is None else json.dumps(payload).encode()
         async with self.gate(signer).slots:
-            for attempt in range(_NONCE_TRIES):
-                response = await self._post_once(url, body, signer, fresh=attempt > 1)
+            nonce = ""
+            for _ in range(_NONCE_TRIES):
+                nonce = nonce or await self._nonce()
+                response = await self._post_once(url, body, signer, nonce)
+                nonce = response.nonce
                 try:
                     self._refuse(response)
                 except AcmeProblem as problem:
-                    if problem.type != "badNonce":
-                        raise
-                    self.bad_nonces += 1
-                    continue
+                    if problem.type == "badNonce":
+                        self.bad_nonces += 1
+                        continue
+                    self._keep(nonce)
+                    raise
+                self._keep(nonce)
                 return response
         raise self.unreachable(f"the CA refused {_NONCE_TRIES} fresh nonces in a row at {url}")
 
@@ -173,8 +180,8 @@ class AcmeClient:
 
     # --- one request
 
-    async def _post_once(self, url: str, body: bytes, signer: Signer, *, fresh: bool) -> Response:
-        header: dict[str, object] = {"nonce": await self._nonce(fresh), "url": url}
+    async def _post_once(self, url: str, body: bytes, signer: Signer, nonce: str) -> Response:
+        header: dict[str, object] = {"nonce": nonce, "url": url}
         if signer.url:
             header["kid"] = signer.url
         else:
@@ -182,16 +189,19 @@ class AcmeClient:
         signed = jws.sign(signer.key, header, body)
         return await self._send("POST", url, json.dumps(signed).encode())
 
-    async def _nonce(self, fresh: bool) -> str:
-        if fresh:  # two refusals in a row: the CA has restarted, and all that we hold is void
-            self._nonces.clear()
-        if not self._nonces:
-            response = await self._send("HEAD", (await self.directory()).new_nonce, None)
-            self._refuse(response)
-        try:
+    async def _nonce(self) -> str:
+        """The newest nonce that is left over, or one from the CA, which is this caller's own."""
+        if self._nonces:
             return self._nonces.pop()
-        except IndexError:
-            raise self.unreachable("the CA gives no nonce") from None
+        response = await self._send("HEAD", (await self.directory()).new_nonce, None)
+        self._refuse(response)
+        if not response.nonce:
+            raise self.unreachable("the CA gives no nonce")
+        return response.nonce
+
+    def _keep(self, nonce: str) -> None:
+        if nonce:
+            self._nonces.append(nonce)
 
     async def _send(self, method: str, url: str, data: bytes | None) -> Response:
         no_step_down(url, self.settings.directory_url)
@@ -212,8 +222,6 @@ class AcmeClient:
         now = self.clock.now()
         if date := http_date(answer.headers.get("Date")):
             self.clock_skew = date - now
-        if (nonce := answer.headers.get("Replay-Nonce")) and len(self._nonces) < _MAX_NONCES:
-            self._nonces.append(nonce)
         return Response(
             url=url,
             status=answer.status,
@@ -221,6 +229,7 @@ class AcmeClient:
             location=answer.headers.get("Location", ""),
             links=tuple(answer.headers.getall("Link", ())),
             retry_at=retry_after(answer.headers.get("Retry-After"), now),
+            nonce=answer.headers.get("Replay-Nonce", ""),
         )
 
     async def _take_request(self) -> None:

@@ -17,7 +17,7 @@ _LINK = re.compile(r'<([^<>]*)>\s*;[^,<]*\brel="?([a-z-]+)"?', re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """status below 300. retry_at: what Retry-After names, or None. links: raw Link headers."""
+    """retry_at: what Retry-After names, or None. links: raw Link headers. nonce: "" for none."""
 
     url: str
     status: int
@@ -25,6 +25,7 @@ class Response:
     location: str = ""
     links: tuple[str, ...] = ()
     retry_at: datetime | None = None
+    nonce: str = ""
 
     def json(self) -> Mapping[str, object]:
         """The body as a JSON object. Raises IssuerUnreachable when it is none."""
