@@ -35,6 +35,16 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     assert (done.returncode, ours) == (0, []), done.stderr
 
 
+def test_systemd_rates_the_hardening_of_the_unit_as_ok(tmp_path: Path) -> None:
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed")
+    path = tmp_path / "certshelf.service"
+    path.write_text(text())
+    rate = ["systemd-analyze", "security", "--offline=true", "--threshold=25", str(path)]
+    done = subprocess.run(rate, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout[-200:]
+
+
 def test_the_unit_writes_only_its_home_and_a_shelf_on_this_machine() -> None:
     settings = parse_settings('[shelf]\nstore = "/srv/shelf"\n', "x")
     assert "ReadWritePaths=/var/lib/certshelf /srv/shelf\n" in text(folders=writable(settings))
