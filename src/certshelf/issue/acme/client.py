@@ -25,6 +25,7 @@ from certshelf.issue.acme import jws
 from certshelf.issue.acme.directory import Directory, checked_url, no_step_down
 from certshelf.issue.acme.limits import Bucket, Gate, Rate
 from certshelf.issue.acme.problem import from_response, printable, unreachable
+from certshelf.issue.acme.proxy import Proxies
 from certshelf.issue.acme.response import Response
 from certshelf.issue.acme.retry import http_date, retry_after
 
@@ -92,6 +93,7 @@ class AcmeClient:
         self._session: aiohttp.ClientSession | None = None
         self._directory: Directory | None = None
         self._nonces: deque[str] = deque(maxlen=_MAX_NONCES)  # the oldest fall out
+        self._proxies = Proxies()
         self._gates: dict[str, Gate] = {}
         rate = settings.requests
         self._requests = Bucket.full(rate, clock.now()) if rate else None
@@ -152,7 +154,7 @@ class AcmeClient:
 
     def gate(self, signer: Signer) -> Gate:
         """The limits of one account at this CA."""
-        name = signer.thumbprint
+        name = signer.url or signer.thumbprint
         if name not in self._gates:
             rate = self.settings.orders
             orders = Bucket.full(rate, self.clock.now()) if rate else None
@@ -206,6 +208,7 @@ class AcmeClient:
     async def _send(self, method: str, url: str, data: bytes | None) -> Response:
         no_step_down(url, self.settings.directory_url)
         await self._take_request()
+        proxy = await self._proxies.find(url)
         headers = {"Content-Type": "application/jose+json"} if data is not None else {}
         with self._named_errors(url):
             async with self._open().request(
@@ -213,6 +216,7 @@ class AcmeClient:
                 checked_url(url),
                 data=data,
                 headers=headers,
+                proxy=proxy,
                 allow_redirects=False,  # else one hop over http could name us another CA
             ) as answer:
                 body = await _read(answer, MAX_BODY_BYTES)
@@ -277,7 +281,6 @@ class AcmeClient:
                 timeout=aiohttp.ClientTimeout(total=self.settings.timeout_s),
                 headers={"User-Agent": self.settings.user_agent},
                 cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=True,  # HTTPS_PROXY and NO_PROXY, as every other client honours them
             )
         return self._session
 
