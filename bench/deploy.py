@@ -1,25 +1,22 @@
-"""Deploying and previewing a certificate with 100 names, and listing 10,000 certificates.
+"""Deploying and previewing a certificate with 100 names.
 
-    python bench/deploy.py [--names 100] [--certificates 10000]
+    python bench/deploy.py [--names 100]
 
 One real Samba (root and Debian's `samba` needed), a home of its own, one run. Prints: the preview
 against the share; three targets at once (share, folder, second folder of the share) against the
-slowest of them alone; `certshelf cert ls` as a user starts it.
+slowest of them alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -32,7 +29,7 @@ from certshelf.clock import SYSTEM
 from certshelf.manage.certificates import add_certificate
 from certshelf.manage.credentials import set_credential
 from certshelf.manage.manager import Manager
-from certshelf.manage.model import CertificateStatus, Credential, CredentialKind, State, Task
+from certshelf.manage.model import Credential, CredentialKind, Task
 from certshelf.manage.pipeline import request_certificate
 from certshelf.manage.preview import preview_certificate
 from certshelf.manage.task_records import add_task, remove_task
@@ -118,35 +115,10 @@ def delayed(port: int) -> Iterator[int]:
         proxy.wait(10)
 
 
-def listing(manager: Manager, count: int) -> None:
-    """`cert ls` in a process of its own."""
-    now = datetime.now(UTC)
-    with manager.database.write() as records:
-        for number in range(count):
-            wish = certificate(f"c{number:06}", f"c{number:06}.bench.test", tags=("bench",))
-            added = records.certificates.add(wish)
-            status = CertificateStatus(State.VALID, 1, "AB" * 20, "01", now)
-            status = replace(status, not_after=now + timedelta(days=number % 90))
-            records.certificates.set_status(added.id, status)
-    command = [sys.executable, "-m", "certshelf", "--home", str(manager.home.path), "cert", "ls"]
-    environment = {**os.environ, "NO_COLOR": "1"}
-    for more in ([], ["--json"], ["--expires-within", "7"]):
-
-        def ls(more: list[str] = more) -> None:
-            subprocess.run([*command, *more], check=True, capture_output=True, env=environment)
-
-        ls()
-        seconds = min(timed(ls) for _ in range(3))
-        print(
-            f"cert ls {' '.join(more)} with {count:,} certificates: {seconds:.2f} s (goal: under 1)"
-        )
-
-
 def main() -> None:
     """Run it all."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--names", type=int, default=100)
-    parser.add_argument("--certificates", type=int, default=10_000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, running_samba() as samba:
         folder = Path(name)
@@ -155,7 +127,6 @@ def main() -> None:
             add_certificate(manager, certificate("web", *hosts))
             print(f"a certificate with {options.names} names")
             deploy(manager, samba, folder)
-            listing(manager, options.certificates)
 
 
 if __name__ == "__main__":

@@ -44,4 +44,4 @@ SYSTEM = SystemClock()
 
 def iso(moment: datetime) -> str:
     """A moment as people and programs read it: UTC, ISO 8601, whole seconds, `Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,14 +104,12 @@ def list_certificates(
         now = manager.clock.now()
         until = None if expires_within is None else now + timedelta(days=expires_within)
         with manager.database.read() as records:
-            found = records.certificates.all(expires_before=until, tag=tag)
-    found = [one for one in found if state in (None, _state(one, now))]
+            found = records.certificates.rows(now, state=state or "", expires_before=until, tag=tag)
     if as_json:
-        output.print_json([certificate_json(one, now) for one in found])
+        output.print_json_rows(found)
         return
     output.print_table(
-        ("NAME", "HOSTS", "STATE", "UNTIL", "ISSUER", "LAST ERROR"),
-        [_row(one, now) for one in found],
+        ("NAME", "HOSTS", "STATE", "UNTIL", "ISSUER", "LAST ERROR"), map(_row, found)
     )
 
 
@@ -120,6 +119,7 @@ def list_certificates(
 @click.pass_obj
 def show(home: Path | None, name: str, as_json: bool) -> None:
     """Show one managed certificate and how it stands."""
+    from certshelf.manage import wish
     from certshelf.manage.manager import open_manager
     from certshelf.manage.tasks import stale_files
 
@@ -127,15 +127,16 @@ def show(home: Path | None, name: str, as_json: bool) -> None:
         with manager.database.read() as records:
             found = records.certificates.get(name)
             old = stale_files(records, found.id)
+            tasks = [task.name for task in records.tasks.of(found.id)]
         now = manager.clock.now()
-    shown = certificate_json(found, now)
+    shown = certificate_json(found, now) | {"tasks": tasks}
     shown["still_old"] = [f"{text} (task {task.name})" for task, run in old for text in run.stale]
     if as_json:
         output.print_json(shown)
         return
+    shown["challenges"] = found.challenges
     for key, value in shown.items():
-        text = ", ".join(map(str, value)) if isinstance(value, list) else value
-        output.say(f"{key:<18} {text if text not in (None, '') else '-'}")
+        output.say(f"{key:<20} {wish.show(value)}")
 
 
 command.add_command(edit)
@@ -164,6 +165,7 @@ def remove(home: Path | None, name: str) -> None:
 def certificate_json(one: ManagedCertificate, now: datetime) -> dict[str, object]:
     """One managed certificate for programs."""
     from certshelf.clock import iso
+    from certshelf.manage.wish import plain
 
     def moment(at: datetime | None) -> str | None:
         return iso(at) if at else None
@@ -173,7 +175,12 @@ def certificate_json(one: ManagedCertificate, now: datetime) -> dict[str, object
         "name": one.name,
         "hosts": [host.ascii for host in one.hosts],
         "issuer": one.issuer,
+        "fallbacks": list(one.fallbacks),
+        "profile": one.profile or None,
+        "preferred_chain": one.preferred_chain or None,
+        "challenges": plain(one.challenges),
         "key": one.key_type,
+        "reuse_key": one.reuse_key,
         "mode": one.mode.value,
         "auto_renew": one.auto_renew,
         "tags": list(one.tags),
@@ -199,9 +206,11 @@ def _state(one: ManagedCertificate, now: datetime) -> str:
     return one.status.state.value
 
 
-def _row(one: ManagedCertificate, now: datetime) -> tuple[object, ...]:
-    from certshelf.clock import iso
+def _row(one: Mapping[str, Any]) -> tuple[object, ...]:
+    from certshelf.names import HostName
 
-    hosts = one.hosts[0].unicode + (f" +{len(one.hosts) - 1}" if len(one.hosts) > 1 else "")
-    until = iso(one.status.not_after) if one.status.not_after else "-"
-    return one.name, hosts, _state(one, now), until, one.issuer, one.status.last_error or "-"
+    hosts = one["hosts"]
+    first = hosts[0] if "xn--" not in hosts[0] else HostName.parse(hosts[0]).unicode
+    more = f" +{len(hosts) - 1}" if len(hosts) > 1 else ""
+    until = one["not_after"] or "-"
+    return one["name"], first + more, one["state"], until, one["issuer"], one["last_error"] or "-"

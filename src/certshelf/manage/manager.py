@@ -14,13 +14,11 @@ from certshelf.clock import SYSTEM, Clock
 from certshelf.errors import CredentialError
 from certshelf.manage.home import Home, find_home
 from certshelf.manage.opening import create_home, open_home
-from certshelf.manage.providers import resolve
 from certshelf.manage.settings import Settings, load_settings
-from certshelf.manage.shelves import open_shelf_of
-from certshelf.secret import Secret
 
 if TYPE_CHECKING:
     from certshelf.manage.db.database import Database
+    from certshelf.secret import Secret
     from certshelf.shelf.shelf import Shelf
 
 
@@ -40,11 +38,15 @@ class Manager:
         Passwords of certificates that have their own are known to it, so that it can tell a file
         under one of those from a damaged one.
         """
+        from certshelf.manage.shelves import open_shelf_of  # a list of records needs no shelf
+
         shelf = open_shelf_of(self.home, self.settings)
         shelf.passwords += tuple(self._own_passwords())
         return shelf
 
     def _own_passwords(self) -> Iterator[Secret]:
+        from certshelf.manage.providers import resolve
+
         with self.database.read() as records:
             for name in records.certificates.password_credentials():
                 with suppress(CredentialError):
@@ -52,6 +54,8 @@ class Manager:
 
     def reveal(self, name: str) -> Secret:
         """A secret that somebody asked to see; the event log says so."""
+        from certshelf.manage.providers import resolve
+
         with self.database.write() as records:
             secret = records.credentials.secret(name)
             records.events.append(self.clock.now(), "credential.revealed", name)

@@ -9,20 +9,14 @@ from __future__ import annotations
 
 import json
 import os
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
-from http.client import HTTPException, HTTPMessage
 from pathlib import Path
-from typing import IO, Any
 from urllib.parse import urlsplit
 
 from certshelf.errors import ConfigError, CredentialError
 from certshelf.secret import Secret
 
 _MARK = "\x1f"
-_TIMEOUT_SECONDS = 5.0
 _MAX_BYTES = 64 * 1024
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -71,7 +65,10 @@ def resolve(secret: Secret, environ: Mapping[str, str] | None = None) -> Secret:
         if not path:
             raise CredentialError(f"the environment variable {found['env']} is not set")
         return _from_file(Path(path))
-    return _from_vault(found)
+    from certshelf.manage.vault import read_field  # HTTP is for those who use it
+
+    url, _, field = found["vault"].partition("#")
+    return read_field(url, field, _from_file(Path(found["token_file"])), found["ca_file"])
 
 
 def _reference(secret: Secret) -> dict[str, str] | None:
@@ -91,50 +88,3 @@ def _from_file(path: Path) -> Secret:
     if not text:
         raise CredentialError(f"the secret in {path} is empty")
     return Secret(text)
-
-
-def _from_vault(found: Mapping[str, str]) -> Secret:
-    url, _, field = found["vault"].partition("#")
-    token = _from_file(Path(found["token_file"]))
-    request = urllib.request.Request(url, headers={"X-Vault-Token": token.reveal()})  # noqa: S310
-    try:
-        document = json.loads(_get(request, found["ca_file"]))
-    except urllib.error.HTTPError as error:
-        raise CredentialError(
-            f"{url} answers {error.code}", hint="check the path and what the token may read"
-        ) from None
-    except (OSError, HTTPException, ValueError) as error:
-        raise CredentialError(f"cannot read {url}: {error}") from None
-    value = _field(document, field)
-    if not isinstance(value, str) or not value:
-        raise CredentialError(f"{url} has no text in {field!r}")
-    return Secret(value)
-
-
-def _field(document: Any, field: str) -> object:
-    """The field of a KV secret: version 2 has its values one level deeper, beside `metadata`."""
-    data = document.get("data") if isinstance(document, dict) else None
-    if isinstance(data, dict) and isinstance(data.get("data"), dict) and "metadata" in data:
-        data = data["data"]
-    return data.get(field) if isinstance(data, dict) else None
-
-
-def _get(request: urllib.request.Request, ca_file: str) -> bytes:
-    context = ssl.create_default_context(cafile=ca_file or None)
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}),
-        urllib.request.HTTPSHandler(context=context),
-        _NoRedirects(),
-    )
-    with opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
-        body: bytes = answer.read(_MAX_BYTES)
-    return body
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A token is for one server only."""
-
-    def redirect_request(
-        self, req: Any, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> None:
-        return None

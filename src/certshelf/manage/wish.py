@@ -42,11 +42,12 @@ def plain(value: object) -> object:
 
 def show(value: object) -> str:
     """A field's value in one line, for people."""
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return ", ".join(show(item) for item in value) or "-"
     if isinstance(value, ChallengeChoice):
         settings = "".join(f" {key}={text}" for key, text in sorted(value.settings.items()))
-        return f"{value.type} for {value.pattern}{settings}"
+        credential = f" credential={value.credential}" if value.credential else ""
+        return f"{value.type} for {value.pattern}{settings}{credential}"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value) or "-"
+    return "-" if value is None else str(value) or "-"

@@ -232,3 +232,43 @@ def test_settings_of_a_task_are_lists_tables_and_typed(certshelf: Command) -> No
     assert certshelf("task", "add", "web", "wait", "--set", "seconds")[0] == 2
     assert certshelf("task", "add", "web", "wait", "--set-json", "seconds={")[0] == 2
     assert "webhook" in certshelf("task", "types")[1]
+
+
+def test_a_list_says_of_each_what_show_says_of_it(certshelf: Command, tmp_path: Path) -> None:
+    set_password(certshelf, tmp_path, "own", "a password of its own")
+    certshelf("cert", "add", "a.test", "*.a.test", "--name", "new", "--tag", "x", "--tag", "y z")
+    certshelf("cert", "add", "b.test", "--name", "issued", "--password-credential", "own")
+    assert certshelf("cert", "request", "issued")[0] == 0
+    rows = json.loads(certshelf("cert", "ls", "--json")[1])
+    assert [row["name"] for row in rows] == ["issued", "new"]
+    for row in rows:
+        one = shown(certshelf, row["name"])
+        assert row == {key: one[key] for key in row}
+
+
+def test_a_list_is_filtered_by_what_it_shows(certshelf: Command) -> None:
+    certshelf("cert", "add", "a.test", "--name", "a", "--tag", "x")
+    certshelf("cert", "add", "b.test", "--name", "b", "--tag", "ax", "--tag", 'say "x"')
+    certshelf("cert", "add", "c.test", "--name", "c")
+    certshelf("cert", "request", "c")
+    assert listed(certshelf, "--tag", "x") == ["a"]
+    assert listed(certshelf, "--tag", 'say "x"') == ["b"]
+    assert listed(certshelf, "--tag", "X") == []
+    assert listed(certshelf, "--state", "valid") == ["c"]
+    assert listed(certshelf, "--state", "new") == ["a", "b"]
+    assert listed(certshelf, "--state", "expired") == []
+    assert listed(certshelf, "--expires-within", "0") == []
+    assert listed(certshelf, "--expires-within", "900") == ["c"]
+
+
+def test_show_says_how_names_are_proved_and_which_tasks_there_are(certshelf: Command) -> None:
+    certshelf(
+        "cert", "add", "a.test", "--name", "web", "--challenge", "http-01", "--http-port", "8080",
+    )  # fmt: skip
+    certshelf("task", "add", "web", "wait", "--set-json", "seconds=1")
+    assert shown(certshelf, "web")["tasks"] == ["wait"]
+    assert shown(certshelf, "web")["challenges"] == [
+        {"type": "http-01", "pattern": "*", "settings": {"port": "8080"}}
+    ]
+    said = certshelf("cert", "show", "web")[1]
+    assert "http-01 for * port=8080" in said

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, func, select, true
 
 from certshelf.errors import RecordError
 from certshelf.manage.db import rows
+from certshelf.manage.db.listing import certificate_rows
 from certshelf.manage.db.tables import certificate as table
 from certshelf.manage.db.tables import certificate_host as hosts
 from certshelf.manage.db.tables import orders
@@ -63,16 +64,22 @@ class Certificates:
             return found
         raise rows.missing(f"certificate number {certificate_id}")
 
-    def all(
-        self, *, state: State | None = None, expires_before: datetime | None = None, tag: str = ""
-    ) -> list[ManagedCertificate]:
-        """All that fit, by name."""
-        where: ColumnElement[bool] = true()
-        if state is not None:
-            where &= table.c.state == state.value
-        if expires_before is not None:
-            where &= table.c.not_after < expires_before
-        return [found for found in self._select(where) if not tag or tag in found.tags]
+    def all(self) -> list[ManagedCertificate]:
+        """All of them, by name."""
+        return self._select(true())
+
+    def rows(
+        self,
+        now: datetime,
+        *,
+        state: str = "",
+        expires_before: datetime | None = None,
+        tag: str = "",
+    ) -> list[dict[str, Any]]:
+        """All that fit as plain rows, for lists of thousands: see certificate_rows()."""
+        return certificate_rows(
+            self._connection, now, state=state, expires_before=expires_before, tag=tag
+        )
 
     def holding(self, host: HostName) -> list[ManagedCertificate]:
         """Those that name this very host (a wildcard only when it is asked for itself)."""

@@ -223,13 +223,6 @@ def _engine(url: URL, busy_seconds: float) -> Engine:
     return engine
 
 
-def _json(text: str) -> Any:
-    """The value of a JSON column; most of those of 10,000 certificates are empty."""
-    if text == "[]":
-        return []
-    return {} if text == "{}" else json.loads(text)
-
-
 def _read_json(text: str) -> Any:
     """What a JSON column holds: in a list of certificates, most of them hold an empty list."""
     return [] if text == "[]" else json.loads(text)

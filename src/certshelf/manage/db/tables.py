@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     DateTime,
     Dialect,
     Float,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.event import listens_for
 
 VERSIONS = ("0001",)
 """Every schema version that this program knows, oldest first; the last is the one it writes."""
@@ -199,10 +201,18 @@ orders = Table(
         "certificate_id",
         unique=True,
         sqlite_where=text("is_open"),
-        postgresql_where=text("is_open"),
     ),
     Index("ix_orders_is_open_retry_at", "is_open", "retry_at"),
 )
+
+
+@listens_for(orders, "before_create")
+def _open_orders_on_postgresql(table: Table, connection: Connection, **_: object) -> None:
+    """The condition of uq_orders_open, told late: `postgresql` up there imports it all."""
+    if connection.dialect.name == "postgresql":
+        (index,) = (one for one in table.indexes if one.name == "uq_orders_open")
+        index.dialect_options["postgresql"]["where"] = text("is_open")
+
 
 challenge = Table(
     "challenge",
