@@ -58,7 +58,7 @@ async def one_pass(engine: Engine, done: Callable[[str, Run], None]) -> None:
 
 def _due(records: Records, now: datetime) -> list[str]:
     """Due certificates, the most urgent first; those with an order that was put off wait for it."""
-    return [one.name for one in records.certificates.due(now)][:_AT_ONCE]
+    return records.certificates.due(now)[:_AT_ONCE]
 
 
 # --- renewal information (RFC 9773)

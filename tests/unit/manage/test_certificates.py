@@ -125,7 +125,7 @@ def test_due_are_the_new_and_those_whose_time_has_come_but_not_the_backed_off(
     _status(database, "waiting", retry_at=future)
     _status(database, "paused", state=State.PAUSED)
     with database.read() as records:
-        assert [one.name for one in records.certificates.due(NOW)] == ["due", "new"]
+        assert records.certificates.due(NOW) == ["due", "new"]
 
 
 def test_removing_takes_hosts_orders_tasks_and_bundles_with_it(database: Database) -> None:

@@ -8,14 +8,14 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, select, true
+from sqlalchemy import ColumnElement, Connection, Row, func, literal, select, true
 
 from certshelf.errors import RecordError
 from certshelf.manage.db import rows
 from certshelf.manage.db.listing import certificate_rows
+from certshelf.manage.db.tables import UtcDateTime, orders
 from certshelf.manage.db.tables import certificate as table
 from certshelf.manage.db.tables import certificate_host as hosts
-from certshelf.manage.db.tables import orders
 from certshelf.manage.model import (
     CertificateStatus,
     ChallengeChoice,
@@ -86,8 +86,8 @@ class Certificates:
         named = select(hosts.c.certificate_id).where(hosts.c.host == host.ascii)
         return self._select(table.c.id.in_(named))
 
-    def due(self, now: datetime) -> list[ManagedCertificate]:
-        """Those to renew by themselves at or before now, the most urgent first.
+    def due(self, now: datetime) -> list[str]:
+        """The names of those to renew by themselves at or before now, the most urgent first.
 
         New ones count, and those whose tasks are not all done; paused ones do not, nor those whose
         back-off has not ended.
@@ -100,8 +100,9 @@ class Certificates:
             & (is_due | table.c.id.in_(tasks_left))
             & (table.c.retry_at.is_(None) | (table.c.retry_at <= now))
         )
-        found = self._select(where)
-        return sorted(found, key=lambda one: (one.status.not_after or now, one.name))
+        urgent = func.coalesce(table.c.not_after, literal(now, UtcDateTime))
+        found = select(table.c.name).where(where).order_by(urgent, table.c.name)
+        return list(self._connection.execute(found).scalars())
 
     def to_ask(self, now: datetime, limit: int) -> list[ManagedCertificate]:
         """Those whose renewal window is to be asked for at or before now; expired ones are not."""

@@ -176,7 +176,7 @@ class Service:
         """The certificates to advance now, as the records say."""
         now, budget = self._manager.clock.now(), self._settings.budget_per_hour
         with self._manager.database.read() as records:
-            due = [certificate.name for certificate in records.certificates.due(now)]
+            due = records.certificates.due(now)
             under_way = [OpenOrder(*row) for row in records.orders.waiting()]
             begun = records.orders.begun_since(now - BUDGET_SPAN) if budget else 0
         self._due = len(due)
