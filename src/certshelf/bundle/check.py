@@ -20,10 +20,11 @@ __all__ = ["check", "key_matches"]
 _SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 
 
-def check(bundle: Bundle, host: HostName, now: datetime) -> BundleError | None:
+def check(bundle: Bundle, host: HostName | None, now: datetime) -> BundleError | None:
     """Why this bundle must not be served for host at this moment (aware), or None when it may.
 
-    For a wildcard host (a file `_.example.com.pfx`) the leaf must name that wildcard.
+    For a wildcard host (a file `_.example.com.pfx`) the leaf must name that wildcard. host: None
+    for a leaf that is asked for without a name.
     """
     if not accepted(bundle.key):
         return KeyUnsupported(
@@ -34,7 +35,9 @@ def check(bundle: Bundle, host: HostName, now: datetime) -> BundleError | None:
             "the private key does not belong to the certificate",
             hint="put the key that the certificate was requested with into the file",
         )
-    reason = _usage(bundle.leaf) or _validity(bundle, now) or _name(bundle, host)
+    reason = _usage(bundle.leaf) or _validity(bundle, now)
+    if reason is None and host is not None:
+        reason = _name(bundle, host)
     return BundleRefused(reason[0], hint=reason[1]) if reason else None
 
 

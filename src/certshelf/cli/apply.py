@@ -70,7 +70,7 @@ def _print_change(change: Change) -> None:
     mark, colour = _MARKS[change.action.value]
     hosts = ""
     if change.action.value == "add" and change.wish:
-        shown = [host.ascii for host in change.wish.hosts]
+        shown = list(change.wish.names)
         hosts = f"  {', '.join(shown[:4])}{f' +{len(shown) - 4}' if len(shown) > 4 else ''}"
         hosts += f"  ({change.wish.issuer}, {change.wish.key_type})"
     click.secho(output.clean(f"{mark} {change.name}{hosts}"), fg=colour)

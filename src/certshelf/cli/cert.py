@@ -50,22 +50,23 @@ def add(
     bindings: Path | None,
     **given: Any,
 ) -> None:
-    """Add a managed certificate for HOSTS (wildcards and Unicode names too)."""
+    """Add a managed certificate for HOSTS (wildcards, Unicode names and IP addresses too)."""
     from certshelf.manage.certificates import add_certificate
     from certshelf.manage.manager import open_manager
     from certshelf.manage.model import ManagedCertificate, Mode, record_name
-    from certshelf.names import HostName
+    from certshelf.manage.wish import sorted_out
 
-    wanted = _hosts_of_sites(bindings) if bindings else [tuple(map(HostName.parse, hosts))]
+    wanted = _hosts_of_sites(bindings) if bindings else [sorted_out(hosts)]
     if bool(bindings) == bool(hosts) or (bindings and name):
         raise click.UsageError("give HOSTS, with a --name if wanted, or --from-bindings FILE")
     challenges = with_choices((), chosen_challenges(given))
     with open_manager(home) as manager:
         defaults = manager.settings.certificates
-        for names in wanted:
+        for names, addresses in wanted:
             wish = ManagedCertificate(
-                name=name or record_name(names[0].ascii),
-                hosts=tuple(dict.fromkeys(names)),
+                name=name or record_name(names[0].ascii if names else addresses[0]),
+                hosts=names,
+                addresses=addresses,
                 issuer=defaults.issuer,
                 key_type=defaults.key,
                 mode=Mode(defaults.mode),
@@ -74,16 +75,18 @@ def add(
             wish = as_wished(wish, given)
             added = add_certificate(manager, wish)
             output.ok(f"{added.name} added: certshelf cert request {added.name} issues it")
+            if addresses:
+                output.say("   an address has no file on the shelf: certshelf task add ... export")
 
 
-def _hosts_of_sites(file: Path) -> list[tuple[HostName, ...]]:
+def _hosts_of_sites(file: Path) -> list[tuple[tuple[HostName, ...], tuple[str, ...]]]:
     from certshelf.errors import ConfigError
     from certshelf.manage.bindings import hosts_by_site, read_bindings
 
     found = hosts_by_site(read_bindings(file))
     if not found:
         raise ConfigError(f"{file} has no TLS binding with a host name")
-    return list(found.values())
+    return [(tuple(dict.fromkeys(hosts)), ()) for hosts in found.values()]
 
 
 @command.command("ls")
@@ -173,7 +176,7 @@ def certificate_json(one: ManagedCertificate, now: datetime) -> dict[str, object
     status = one.status
     return {
         "name": one.name,
-        "hosts": [host.ascii for host in one.hosts],
+        "hosts": list(one.names),
         "issuer": one.issuer,
         "fallbacks": list(one.fallbacks),
         "profile": one.profile or None,

@@ -35,17 +35,18 @@ def edit(
 
     from certshelf.manage.changes import Action, apply_changes, plan_changes
     from certshelf.manage.manager import open_manager
-    from certshelf.names import HostName
+    from certshelf.manage.wish import sorted_out
 
     with open_manager(home) as manager:
         with manager.database.read() as records:
             was = records.certificates.get(name)
-        names = tuple(map(HostName.parse, hosts)) or was.hosts
-        left_out = set(map(HostName.parse, fewer))
-        names = (*(host for host in names if host not in left_out), *map(HostName.parse, more))
-        if not names:
+        names, addresses = sorted_out([*(hosts or was.names), *more])
+        left_out, gone = sorted_out(fewer)
+        names = tuple(name for name in names if name not in left_out)
+        addresses = tuple(address for address in addresses if address not in gone)
+        if not names and not addresses:
             raise click.UsageError("a certificate has at least one host")
-        wish = replace(as_wished(was, given), hosts=tuple(dict.fromkeys(names)))
+        wish = replace(as_wished(was, given), hosts=names, addresses=addresses)
         wish = replace(wish, challenges=with_choices(was.challenges, chosen_challenges(given)))
         (change,) = plan_changes([wish], [was], prune=False)
         apply_changes(manager, [change])

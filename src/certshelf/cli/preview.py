@@ -39,7 +39,7 @@ def preview(home: Path | None, name: str, as_json: bool) -> int:
 def _print(found: CertificatePreview) -> None:
     one = found.certificate
     what = "a new certificate is requested" if found.requests else "what is issued is deployed"
-    output.say(f"{one.name}: {what} ({len(one.hosts)} names, mode {one.mode.value})")
+    output.say(f"{one.name}: {what} ({len(one.names)} names, mode {one.mode.value})")
     for part in (found.issuer, *found.shelves, *found.tasks):
         _print_part(part)
     if found.ok:
@@ -69,7 +69,7 @@ def _json(found: CertificatePreview) -> dict[str, object]:
         "name": one.name,
         "ok": found.ok,
         "requests": found.requests,
-        "hosts": [host.ascii for host in one.hosts],
+        "hosts": list(one.names),
         "mode": one.mode.value,
         "issuer": _part_json(found.issuer),
         "shelves": [_part_json(part) for part in found.shelves],

@@ -44,6 +44,7 @@ class Context:
     hosts: tuple[HostName, ...]
     bundle: Bundle | None
     ends_at: float
+    addresses: tuple[str, ...] = ()
     phase: Phase = Phase.AFTER
     ok: bool = True
     error: str = ""
@@ -70,12 +71,17 @@ class Context:
             )
         return self.bundle
 
+    def file_stem(self) -> str:
+        """What a file for this certificate is called by default: the first host, else its name."""
+        return self.hosts[0].file_name().removesuffix(".pfx") if self.hosts else self.certificate
+
     def facts(self) -> dict[str, Any]:
         """What scripts and receivers are told: names and times, never a key or a password."""
         bundle = self.bundle
         return {
             "certificate": self.certificate,
             "hosts": [host.ascii for host in self.hosts],
+            "addresses": list(self.addresses),
             "phase": self.phase.value,
             "ok": self.ok,
             "error": self.error,

@@ -57,6 +57,7 @@ class DeployToShelf:
 
     def preview(self, context: Context) -> Preview:
         """See Task."""
+        _need_hosts(context)
         store = open_target(self.store, self.endpoint, context)
         try:
             return preview_shelf(
@@ -67,6 +68,7 @@ class DeployToShelf:
 
     def _publish(self, context: Context) -> tuple[Result, ...]:
         bundle = context.issued()
+        _need_hosts(context)
         store = open_target(self.store, self.endpoint, context)
         try:
             shelf = self._shelf(BoundedStore(store, context), context)
@@ -83,6 +85,14 @@ class DeployToShelf:
             owner=context.owner,
             signing_key=context.signing_key,
             clock=context.clock,
+        )
+
+
+def _need_hosts(context: Context) -> None:
+    if not context.hosts:
+        raise DeployError(
+            f"{context.certificate} is for addresses only, and they have no file on a shelf",
+            hint="a task of type export writes it to a folder",
         )
 
 

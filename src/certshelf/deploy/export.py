@@ -98,8 +98,7 @@ class Export:
         return Preview(tuple(Planned(self.to, name, outcome(name)) for name in form.names()))
 
     def _format(self, context: Context) -> Format:
-        name = self.name or context.hosts[0].file_name().removesuffix(".pfx")
-        return Format(self.format, name, PfxProfile(self.profile))
+        return Format(self.format, self.name or context.file_stem(), PfxProfile(self.profile))
 
     def _password(self, context: Context) -> Secret | None:
         if self.format != "pfx":

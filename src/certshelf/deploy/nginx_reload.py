@@ -77,7 +77,7 @@ class NginxReload:
         Several times in a row, since old workers go on accepting for a moment beside the new ones.
         """
         wanted = context.issued().sha256
-        name = context.hosts[0].ascii.replace("*", "any", 1)
+        name = context.hosts[0].ascii.replace("*", "any", 1) if context.hosts else ""
         in_a_row = 0
         while True:
             seconds = context.left()
@@ -89,18 +89,20 @@ class NginxReload:
             if in_a_row == _IN_A_ROW:
                 return
             if seconds < _PAUSE_SECONDS + 0.1:
-                raise DeployError(f"{self.verify} still shows another certificate for {name}")
+                raise DeployError(
+                    f"{self.verify} still shows another certificate for {name or 'no name'}"
+                )
             context.clock.sleep(_PAUSE_SECONDS)
 
 
 def served(address: str, name: str, seconds: float) -> str:
-    """SHA-256, in hex, of the leaf that a server shows for a name; OSError when it shows none."""
+    """SHA-256, in hex, of the leaf that a server shows for a name ("": no SNI); or OSError."""
     host, _, port = address.rpartition(":")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     tls.check_hostname = False
     tls.verify_mode = ssl.CERT_NONE  # the question is which one it is, not whether it is trusted
     with (
         socket.create_connection((host.strip("[]"), int(port)), seconds) as plain,
-        tls.wrap_socket(plain, server_hostname=name) as connection,
+        tls.wrap_socket(plain, server_hostname=name or None) as connection,
     ):
         return hashlib.sha256(connection.getpeercert(binary_form=True) or b"").hexdigest()

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -120,17 +121,28 @@ class LocalCa:
         names: Iterable[HostName],
         key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey,
         lifetime_days: float | None = None,
+        *,
+        addresses: Iterable[str] = (),
     ) -> tuple[x509.Certificate, x509.Certificate]:
         """A leaf for a key that the caller keeps, and the chain's one intermediate."""
-        allowed = self._allowed(names)
+        further = tuple(addresses)
+        allowed = self._allowed(names, further)
         span = self._span(lifetime_days)
-        return _sign_leaf(allowed, key, span, self.issuing, self.key), self.issuing
+        return _sign_leaf(allowed, further, key, span, self.issuing, self.key), self.issuing
 
-    def _allowed(self, names: Iterable[HostName]) -> tuple[HostName, ...]:
+    def _allowed(
+        self, names: Iterable[HostName], addresses: tuple[str, ...]
+    ) -> tuple[HostName, ...]:
         wanted = tuple(dict.fromkeys(names))
-        if not 1 <= len(wanted) <= MAX_NAMES:
-            raise IssueError(f"{len(wanted)} names in one certificate: 1 to {MAX_NAMES}")
+        if not 1 <= len(wanted) + len(addresses) <= MAX_NAMES:
+            count = len(wanted) + len(addresses)
+            raise IssueError(f"{count} names in one certificate: 1 to {MAX_NAMES}")
         permitted = _permitted(self.issuing)
+        if permitted and addresses:
+            raise IssueError(
+                f"the local CA may not sign addresses: only {', '.join(permitted)}",
+                hint="another local CA, without --permit, may",
+            )
         for name in wanted:
             if permitted and not any(_below(name, domain) for domain in permitted):
                 raise IssueError(
@@ -180,14 +192,20 @@ def _authority(
 
 def _sign_leaf(
     names: tuple[HostName, ...],
+    addresses: tuple[str, ...],
     key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey,
     span: tuple[datetime, datetime],
     issuer: x509.Certificate,
     issuer_key: PrivateKey,
 ) -> x509.Certificate:
-    first = names[0].ascii
+    first = names[0].ascii if names else addresses[0]
     subject = _subject(first) if len(first) <= _MAX_COMMON_NAME else x509.Name([])
-    san = x509.SubjectAlternativeName([x509.DNSName(name.ascii) for name in names])
+    san = x509.SubjectAlternativeName(
+        [
+            *(x509.DNSName(name.ascii) for name in names),
+            *(x509.IPAddress(ip_address(text)) for text in addresses),
+        ]
+    )
     builder = (
         _start(subject, key, issuer.subject, issuer_key.public_key(), span)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

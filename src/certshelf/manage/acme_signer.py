@@ -132,7 +132,7 @@ class AcmeSigner:
         return await steps.new_order(
             self.client,
             self.account,
-            identifiers(host.ascii for host in certificate.hosts),
+            identifiers(certificate.names),
             profile=profile,
             replaces=order.replaces,
         )

@@ -2,6 +2,7 @@
 
 The registered domain of a name is taken to be its last two labels: the public suffix list is not
 shipped. For names below `co.uk` and the like that counts too much together, never too little.
+Names are texts: A-labels with `*.` kept, or IP addresses.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 from typing import TYPE_CHECKING
-
-from certshelf.names import HostName
 
 if TYPE_CHECKING:
     from certshelf.manage.db.records import Records
@@ -57,14 +57,21 @@ LETS_ENCRYPT = Limits(
 KNOWN: Mapping[str, Limits] = MappingProxyType({"letsencrypt": LETS_ENCRYPT})
 
 
-def registered_domain(host: HostName) -> str:
-    """The last two labels; see the module."""
-    return ".".join(host.ascii.removeprefix("*.").split(".")[-2:])
+def registered_domain(name: str) -> str:
+    """The last two labels, see the module; of an address itself, or the /64 that it lies in.
+
+    Source: letsencrypt.org/docs/rate-limits, New Certificates per Registered Domain.
+    """
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return ".".join(name.removeprefix("*.").split(".")[-2:])
+    return name if address.version == 4 else str(ip_network((address, 64), strict=False))
 
 
-def names_key(hosts: Iterable[HostName]) -> str:
+def names_key(names: Iterable[str]) -> str:
     """One short text for an exact set of names."""
-    text = "\n".join(sorted({host.ascii for host in hosts}))
+    text = "\n".join(sorted(set(names)))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -87,7 +94,7 @@ class Budget:
         records: Records,
         issuer: str,
         limits: Limits,
-        hosts: tuple[HostName, ...],
+        names: tuple[str, ...],
         now: datetime,
         *,
         waited: bool,
@@ -98,7 +105,7 @@ class Budget:
         waited: it was put off before, and comes before those that were not. exempt: an ARI
         renewal, which only failed validations hold up.
         """
-        wanted = list(_wanted(limits, hosts, exempt=exempt))
+        wanted = list(_wanted(limits, names, exempt=exempt))
         slots = [self._slot(records, issuer, kind, limit, now, waited) for kind, limit in wanted]
         latest = max((slot for slot in slots if slot is not None), default=None)
         if latest is not None:
@@ -113,12 +120,12 @@ class Budget:
         records: Records,
         issuer: str,
         limits: Limits,
-        hosts: tuple[HostName, ...],
+        names: tuple[str, ...],
         now: datetime,
     ) -> None:
         """Count a validation that the CA found wrong."""
         if limits.failures is not None:
-            _take(records, issuer, f"failed:{names_key(hosts)}", limits.failures, now)
+            _take(records, issuer, f"failed:{names_key(names)}", limits.failures, now)
 
     def _slot(
         self,
@@ -173,19 +180,17 @@ def _limit_of(kind: str, limits: Limits) -> Limit | None:
     return of_kind.get(kind.partition(":")[0])
 
 
-def _wanted(
-    limits: Limits, hosts: tuple[HostName, ...], *, exempt: bool
-) -> Iterable[tuple[str, Limit]]:
+def _wanted(limits: Limits, names: tuple[str, ...], *, exempt: bool) -> Iterable[tuple[str, Limit]]:
     if limits.failures is not None:
-        yield f"failed:{names_key(hosts)}", limits.failures
+        yield f"failed:{names_key(names)}", limits.failures
     if exempt:
         return
     if limits.orders is not None:
         yield "orders", limits.orders
     if limits.per_names is not None:
-        yield f"names:{names_key(hosts)}", limits.per_names
+        yield f"names:{names_key(names)}", limits.per_names
     if limits.per_domain is not None:
-        for domain in sorted({registered_domain(host) for host in hosts}):
+        for domain in sorted({registered_domain(name) for name in names}):
             yield f"domain:{domain}"[:255], limits.per_domain
 
 

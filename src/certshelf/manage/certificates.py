@@ -25,7 +25,7 @@ def add_certificate(manager: Manager, wish: ManagedCertificate) -> ManagedCertif
     with manager.database.write() as records:
         require_possible(records, wish)
         added = records.certificates.add(wish)
-        data = {"hosts": [host.ascii for host in wish.hosts], "issuer": wish.issuer}
+        data = {"hosts": list(wish.names), "issuer": wish.issuer}
         records.events.append(manager.clock.now(), "certificate.added", wish.name, data)
     return added
 
@@ -33,17 +33,18 @@ def add_certificate(manager: Manager, wish: ManagedCertificate) -> ManagedCertif
 def require_possible(records: Records, wish: ManagedCertificate) -> None:
     """RecordError or ConfigError for a wish that could never be issued: too many hosts, an unknown
     issuer, a challenge without its settings, ..."""
-    if len(wish.hosts) > MAX_HOSTS:
+    if len(wish.names) > MAX_HOSTS:
         raise RecordError(
-            f"cannot add {wish.name}: {len(wish.hosts)} hosts, a CA accepts {MAX_HOSTS}",
+            f"cannot add {wish.name}: {len(wish.names)} hosts, a CA accepts {MAX_HOSTS}",
             hint="split it into several certificates",
         )
     if wish.key_type not in KEY_TYPES:
         raise RecordError(f"cannot add {wish.name}: no key type {wish.key_type!r}")
-    if wish.challenges:
-        from certshelf.manage.solvers import problems
+    if wish.challenges or wish.addresses:
+        from certshelf.manage.solvers import problems, problems_of_addresses
 
         problems(wish.challenges)
+        problems_of_addresses(wish)
     for issuer in (wish.issuer, *wish.fallbacks):
         require_issuer(records, issuer)
     for group in wish.groups:

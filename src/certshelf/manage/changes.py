@@ -57,7 +57,7 @@ class Change:
         return {
             "name": self.name,
             "action": self.action.value,
-            "hosts": [host.ascii for host in self.wish.hosts] if self.wish else [],
+            "hosts": list(self.wish.names) if self.wish else [],
             "fields": [{"field": f, "was": was, "shall_be": new} for f, was, new in self.fields],
             "notes": list(self.notes),
         }
@@ -113,7 +113,7 @@ def _make(records: Records, change: Change, now: datetime) -> None:
     require_possible(records, change.wish)
     if change.action is Action.ADD:
         _add(records, change.wish, change.bundle, now)
-        data: dict[str, object] = {"hosts": [host.ascii for host in change.wish.hosts]}
+        data: dict[str, object] = {"hosts": list(change.wish.names)}
         data["issuer"] = change.wish.issuer
         records.events.append(now, "certificate.added", change.name, data)
     else:
@@ -131,7 +131,7 @@ def _edit(records: Records, wish: ManagedCertificate, fields: Fields) -> None:
 def _add(records: Records, wish: ManagedCertificate, bundle: Bundle | None, now: datetime) -> None:
     """Store a new one, and what is issued for it elsewhere as its first bundle."""
     added = records.certificates.add(replace(wish, created_at=now))
-    if bundle is None or set(bundle.names) != set(wish.hosts):
+    if bundle is None or {name.ascii for name in bundle.names} != set(wish.names):
         return
     key = bundle.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     records.issued.put(issued_record(added, bundle, now), Secret(key.decode()))

@@ -15,8 +15,7 @@ from typing import Any
 from certshelf.errors import ConfigError, NameInvalid, RecordError
 from certshelf.manage.model import ChallengeChoice, ManagedCertificate, Mode, check_name
 from certshelf.manage.settings import CertificateSettings
-from certshelf.manage.wish import WISHES, plain
-from certshelf.names import HostName
+from certshelf.manage.wish import WISHES, plain, sorted_out
 from certshelf.printable import escaped_json
 
 _TABLE = "certificate"
@@ -68,7 +67,8 @@ def _wish(
         "mode": defaults.mode,
     }
     values |= {WISHES[key]: _value(where, key, table[key]) for key in WISHES if key in table}
-    if not values.get("hosts"):
+    values["hosts"], values["addresses"] = values.pop("names", ((), ()))
+    if not values["hosts"] and not values["addresses"]:
         raise ConfigError(f"{where}: expected hosts, at least one")
     try:
         values["mode"] = Mode(values["mode"])
@@ -98,7 +98,7 @@ def _value(where: str, key: str, value: object) -> object:
     if key != "hosts":
         return items
     try:
-        return tuple(dict.fromkeys(HostName.parse(item) for item in items))
+        return sorted_out(items)
     except NameInvalid as error:
         raise ConfigError(f"{where}: {error}") from error
 
@@ -168,7 +168,7 @@ def to_csv(certificates: Iterable[ManagedCertificate]) -> str:
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONE, escapechar="\\")
     writer.writerow(_CSV)
     for one in certificates:
-        hosts = ";".join(host.ascii for host in one.hosts)
+        hosts = ";".join(one.names)
         renew = "true" if one.auto_renew else "false"
         tags = ";".join(tag.replace(",", " ") for tag in one.tags)
         writer.writerow((0, one.name, hosts, renew, one.issuer, one.key_type, one.mode.value, tags))

@@ -91,13 +91,16 @@ class CertificateStatus:
 class ManagedCertificate:
     """What to keep issued: the wish, and how it stands.
 
-    id: 0 until it is stored. groups: the groups of servers whose shelves it is published to, ()
-    for the one shelf of all. profile: the CA's, "" for its default. password_credential: "" for
-    the shelf's own. challenges: the first whose pattern matches a host counts.
+    id: 0 until it is stored. addresses: IP addresses in their shortest form (RFC 8738); no client
+    asks for one by SNI, so they have no file on a shelf. groups: the groups of servers whose
+    shelves it is published to, () for the one shelf of all. profile: the CA's, "" for its default.
+    password_credential: "" for the shelf's own. challenges: the first whose pattern matches a host
+    counts.
     """
 
     name: str
     hosts: tuple[HostName, ...]
+    addresses: tuple[str, ...] = ()
     issuer: str = "local"
     fallbacks: tuple[str, ...] = ()
     profile: str = ""
@@ -114,6 +117,11 @@ class ManagedCertificate:
     created_at: datetime | None = None
     status: CertificateStatus = CertificateStatus()
     id: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that its leaf names, as texts: the hosts in A-labels, then the addresses."""
+        return (*(host.ascii for host in self.hosts), *self.addresses)
 
 
 class CredentialKind(StrEnum):

@@ -377,7 +377,7 @@ def _is_about(error: IssueError, certificate: ManagedCertificate) -> bool:
     text = str(error).lower()
     if not isinstance(error, RateLimited) or "account" in text:
         return False
-    names = {h.ascii.removeprefix("*.") for h in certificate.hosts}
+    names = {name.removeprefix("*.") for name in certificate.names}
     names |= {".".join(name.split(".")[-2:]) for name in names}
     return "exact set" in text or any(f'"{name}"' in text for name in names)
 
@@ -416,7 +416,7 @@ async def _failed(work: Work, error: CertshelfError) -> None:
         records.certificates.set_status(work.certificate.id, failed)
         if isinstance(error, ChallengeFailed):
             limits = engine.limits(work.order.issuer)
-            engine.budget.failed(records, work.order.issuer, limits, work.certificate.hosts, now)
+            engine.budget.failed(records, work.order.issuer, limits, work.certificate.names, now)
         if not quiet:
             _event(records, work, "certificate.failed", {"error": str(error)})
 

@@ -144,6 +144,8 @@ def _shelves(
 ) -> tuple[Part, ...]:
     if certificate.mode is Mode.NONE:
         return (Part("shelf", "", skipped="the mode is none"),)
+    if not certificate.hosts:
+        return (Part("shelf", "", skipped="an address has no file there"),)
     try:
         shelves = shelves_of(manager, certificate)
     except CertshelfError as error:

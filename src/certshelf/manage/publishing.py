@@ -79,8 +79,11 @@ def put_on_shelves(
     """The same without the log; one result a file, failures among them.
 
     What this manager issued last is the newest there is, so an older not-after is no obstacle.
-    Safe to repeat: a file that is as it should be is left alone.
+    Safe to repeat: a file that is as it should be is left alone. A certificate for addresses only
+    has no file.
     """
+    if not certificate.hosts:
+        return ()
     return tuple(
         result
         for shelf in shelves_of(manager, certificate)

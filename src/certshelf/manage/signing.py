@@ -67,4 +67,5 @@ class LocalSigner:
             raise IssueError("the local CA signs RSA and ECDSA keys only")
         san = request.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         names = map(HostName.parse, san.value.get_values_for_type(x509.DNSName))
-        return self._authority.sign(names, key, self._lifetime_days)
+        addresses = map(str, san.value.get_values_for_type(x509.IPAddress))
+        return self._authority.sign(names, key, self._lifetime_days, addresses=addresses)

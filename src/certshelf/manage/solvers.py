@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 DEFAULT = ChallengeChoice("http-01")
 """What a certificate without a choice uses: a responder of our own on port 80."""
 TYPES = ("http-01", "dns-01", "tls-alpn-01", "dns-persist-01")
+FOR_ADDRESSES = ("http-01", "tls-alpn-01")
+"""What can prove an IP address (RFC 8738 section 4): there is no name to write a record at."""
 DNS_WRITERS = ("rfc2136", "exec", "acme-dns", "lexicon")
 
 
@@ -244,3 +246,14 @@ def problems(choices: Sequence[ChallengeChoice]) -> None:
             name_server(_required(choice.settings.get("server"), "--dns-server"))
             _required(choice.settings.get("zone"), "--dns-zone")
             _required(choice.credential, "--dns-credential")
+
+
+def problems_of_addresses(certificate: ManagedCertificate) -> None:
+    """ConfigError for an IP address that no chosen challenge can prove."""
+    for address in certificate.addresses:
+        choice = choice_for(certificate, address)
+        if choice.type not in FOR_ADDRESSES:
+            raise ConfigError(
+                f"{certificate.name}: {choice.type} cannot prove the address {address}",
+                hint=f"--challenge http-01 (or tls-alpn-01) --for {address}: RFC 8738 has no other",
+            )

@@ -24,6 +24,7 @@ from certshelf.errors import BundleRefused, CertshelfError, DeployError, HeldBac
 from certshelf.issue.acme.ari import cert_id
 from certshelf.issue.acme.csr import build
 from certshelf.issue.acme.identifiers import identifiers
+from certshelf.issue.acme.issuer import names_of
 from certshelf.manage.accounts import load, pem
 from certshelf.manage.budget import NONE
 from certshelf.manage.engine import Engine
@@ -131,7 +132,7 @@ async def seal_key(work: Work) -> Stepped:
     else:
         assert work.new_key is not None  # noqa: S101 - begun above
         key = await work.new_key
-    csr = build(key, identifiers(host.ascii for host in work.certificate.hosts))
+    csr = build(key, identifiers(work.certificate.names))
     work.key = pem(key)
     changes = {"csr": base64.b64encode(csr).decode(), "step": Step.KEY_SEALED}
     return Stepped(changes, work.key)
@@ -161,10 +162,12 @@ async def verify(work: Work) -> Stepped:
         work.key = await work.engine.desk.read(lambda r: r.orders.key(work.order.id))
     bundle = work.bundle = bundle_of(work.key, work.order.chain)
     now = work.now
-    for host in certificate.hosts:
+    for host in certificate.hosts or (None,):
         refusal = check(bundle, host, now)
         if refusal is not None:
             raise BundleRefused(f"{work.order.issuer} issued something else: {refusal}")
+    if missing := set(certificate.addresses) - names_of(bundle.leaf):
+        raise BundleRefused(f"{work.order.issuer} issued nothing for {', '.join(sorted(missing))}")
     keep = functools.partial(_keep, work=work, bundle=bundle, now=now)
     return Stepped({"step": Step.VERIFIED}, also=keep)
 
@@ -278,13 +281,13 @@ async def _spend(work: Work) -> None:
     limits = engine.limits(work.order.issuer)
     if limits is NONE or work.order.order_url:
         return
-    hosts, waited = work.certificate.hosts, work.order.retry_at is not None
+    names, waited = work.certificate.names, work.order.retry_at is not None
     until = await engine.desk.write(
         lambda records: engine.budget.spend(
             records,
             work.order.issuer,
             limits,
-            hosts,
+            names,
             now,
             waited=waited,
             exempt=bool(work.order.replaces),
@@ -292,7 +295,7 @@ async def _spend(work: Work) -> None:
     )
     if until is not None:
         raise HeldBack(
-            f"{work.order.issuer} allows no further order now for {hosts[0]}",
+            f"{work.order.issuer} allows no further order now for {names[0]}",
             hint="it goes on by itself; renewals with ARI are not limited",
             retry_at=until,
         )

@@ -191,6 +191,7 @@ def context_of(
     return Context(
         certificate=certificate.name,
         hosts=certificate.hosts,
+        addresses=certificate.addresses,
         bundle=situation.bundle,
         ends_at=manager.clock.monotonic() + task.timeout_s,
         phase=situation.phase,

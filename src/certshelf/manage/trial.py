@@ -26,17 +26,19 @@ _AT_ONCE = 8
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-async def try_certificate(manager: Manager, name: str) -> list[Finding]:
+async def try_certificate(manager: Manager, certificate_name: str) -> list[Finding]:
     """Present, look for and take away a made-up answer for each name, as its CA would see it.
 
     The CA is asked for its directory and our account only.
     """
     async with Engine(manager) as engine:
-        certificate = await engine.desk.read(lambda records: records.certificates.get(name))
+        certificate = await engine.desk.read(
+            lambda records: records.certificates.get(certificate_name)
+        )
         signer = await engine.acme(certificate.issuer)
         found: list[Finding] = []
-        for host in certificate.hosts:
-            found += await _try(engine, signer, certificate, host.ascii)
+        for name in certificate.names:
+            found += await _try(engine, signer, certificate, name)
         return found
 
 
@@ -69,8 +71,8 @@ async def try_certificates(manager: Manager, wanted: Sequence[ManagedCertificate
             async with places:
                 try:
                     signer = await engine.acme(certificate.issuer)
-                    hosts = [host.ascii for host in certificate.hosts]
-                    found = [await _try(engine, signer, certificate, host) for host in hosts]
+                    names = certificate.names
+                    found = [await _try(engine, signer, certificate, name) for name in names]
                 except CertshelfError as error:
                     return Trial(certificate.name, untried=str(error))
                 return Trial(certificate.name, tuple(chain.from_iterable(found)))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from certshelf.issue.acme.identifiers import Identifier
 from certshelf.manage.model import ChallengeChoice
 from certshelf.names import HostName
 
 WISHES = {
-    "hosts": "hosts",
+    "hosts": "names",
     "issuer": "issuer",
     "fallbacks": "fallbacks",
     "profile": "profile",
@@ -22,6 +25,13 @@ WISHES = {
     "challenges": "challenges",
 }
 """Key in certs.toml -> attribute of ManagedCertificate, in the order of the file."""
+
+
+def sorted_out(texts: Iterable[str]) -> tuple[tuple[HostName, ...], tuple[str, ...]]:
+    """Host names and IP addresses, each once, from what a user gave. NameInvalid for neither."""
+    found = dict.fromkeys(map(Identifier.parse, texts))
+    hosts = tuple(HostName.parse(one.value) for one in found if one.type == "dns")
+    return hosts, tuple(one.value for one in found if one.type == "ip")
 
 
 def plain(value: object) -> object:

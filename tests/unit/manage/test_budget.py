@@ -14,7 +14,6 @@ from certshelf.manage.budget import (
     share_left,
 )
 from certshelf.manage.db.database import Database
-from certshelf.names import HostName
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 THREE_HOURLY = Limits(orders=Limit(3, timedelta(hours=1)))
@@ -31,8 +30,7 @@ def _spend(
     exempt: bool = False,
 ) -> datetime | None:
     with database.write() as records:
-        hosts = (HostName.parse(host),)
-        return budget.spend(records, "le", limits, hosts, now, waited=waited, exempt=exempt)
+        return budget.spend(records, "le", limits, (host,), now, waited=waited, exempt=exempt)
 
 
 def test_orders_beyond_the_limit_get_a_place_in_line_each_its_own(database: Database) -> None:
@@ -77,7 +75,12 @@ def test_a_registered_domain_has_its_own_limit(database: Database) -> None:
     assert ends[:50] == [None] * 50
     assert ends[50]
     assert _spend(database, Budget(), "other.test", NOW, LETS_ENCRYPT) is None
-    assert registered_domain(HostName.parse("*.a.b.shop.test")) == "shop.test"
+    assert registered_domain("*.a.b.shop.test") == "shop.test"
+
+
+def test_an_address_is_its_own_domain_and_a_64_network_is_one() -> None:
+    assert registered_domain("192.0.2.7") == "192.0.2.7"
+    assert registered_domain("2001:db8::7") == registered_domain("2001:db8::1:8") == "2001:db8::/64"
 
 
 def test_nothing_is_taken_from_one_limit_when_another_says_no(database: Database) -> None:
@@ -88,10 +91,10 @@ def test_nothing_is_taken_from_one_limit_when_another_says_no(database: Database
 
 
 def test_five_failed_validations_hold_a_name_up_for_a_while(database: Database) -> None:
-    hosts, budget = (HostName.parse("a.test"),), Budget()
+    names, budget = ("a.test",), Budget()
     with database.write() as records:
         for _ in range(5):
-            budget.failed(records, "le", LETS_ENCRYPT, hosts, NOW)
+            budget.failed(records, "le", LETS_ENCRYPT, names, NOW)
     until = _spend(database, budget, "a.test", NOW, LETS_ENCRYPT, exempt=True)
     assert until
     assert until - NOW < timedelta(minutes=13)

@@ -26,10 +26,11 @@ class Identifier:
     def parse(text: str) -> Identifier:
         """Read what a user typed: a host name in any form, or an address, `[::1]` too.
 
-        Raises NameInvalid when it is neither.
+        Raises NameInvalid when it is neither: an address of one machine's link (`fe80::1%eth0`) is
+        none.
         """
         try:
-            return Identifier("ip", str(ipaddress.ip_address(text.strip("[]"))))
+            return Identifier("ip", str(ipaddress.ip_address(text.strip("[]").replace("%", " "))))
         except ValueError:
             return Identifier("dns", HostName.parse(text).ascii)
 

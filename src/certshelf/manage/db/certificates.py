@@ -44,7 +44,7 @@ class Certificates:
             )
         values = _wish(certificate) | rows.columns(certificate.status)
         key = rows.insert(self._connection, table, values, _what(certificate.name))
-        self._put_hosts(key, certificate.hosts)
+        self._put_names(key, certificate.names)
         return self.get(certificate.name)
 
     def get(self, name: str) -> ManagedCertificate:
@@ -127,7 +127,7 @@ class Certificates:
         where = table.c.id == certificate.id
         rows.update(self._connection, table, where, _wish(certificate), what)
         self._connection.execute(hosts.delete().where(hosts.c.certificate_id == certificate.id))
-        self._put_hosts(certificate.id, certificate.hosts)
+        self._put_names(certificate.id, certificate.names)
 
     def set_status(self, certificate_id: int, status: CertificateStatus) -> None:
         """Store how it stands; the wish stays as it is."""
@@ -164,10 +164,10 @@ class Certificates:
         found = select(func.min(table.c.not_after)).where(table.c.not_after > now)
         return self._connection.execute(found).scalar()
 
-    def _put_hosts(self, key: int, names: Iterable[HostName]) -> None:
+    def _put_names(self, key: int, names: Iterable[str]) -> None:
         values = [
-            {"certificate_id": key, "position": i, "host": host.ascii}
-            for i, host in enumerate(dict.fromkeys(names))
+            {"certificate_id": key, "position": i, "host": name}
+            for i, name in enumerate(dict.fromkeys(names))
         ]
         if values:
             self._connection.execute(hosts.insert(), values)
@@ -182,11 +182,11 @@ class Certificates:
             names = names.where(hosts.c.certificate_id == found[0].id)
         else:
             names = names.join(table, table.c.id == hosts.c.certificate_id).where(where)
-        grouped: defaultdict[int, list[HostName]] = defaultdict(list)
+        grouped: defaultdict[int, list[str]] = defaultdict(list)
         ordered = names.order_by(hosts.c.certificate_id, hosts.c.position)
         for key, host in self._connection.execute(ordered):
-            grouped[key].append(HostName.parse(host))
-        return [_from_row(row, tuple(grouped[row.id])) for row in found]
+            grouped[key].append(host)
+        return [_from_row(row, grouped[row.id]) for row in found]
 
 
 def _what(name: str) -> str:
@@ -194,16 +194,18 @@ def _what(name: str) -> str:
 
 
 def _wish(certificate: ManagedCertificate) -> dict[str, Any]:
-    values = rows.columns(certificate, without=("id", "hosts", "status", "challenges"))
+    values = rows.columns(certificate, without=("id", "hosts", "addresses", "status", "challenges"))
     values["challenges"] = [asdict(choice) for choice in certificate.challenges]
     return values
 
 
-def _from_row(row: Row[Any], names: tuple[HostName, ...]) -> ManagedCertificate:
+def _from_row(row: Row[Any], names: list[str]) -> ManagedCertificate:
+    addresses = tuple(name for name in names if _is_address(name))
     return ManagedCertificate(
         id=row.id,
         name=row.name,
-        hosts=names,
+        hosts=tuple(HostName.parse(name) for name in names if name not in addresses),
+        addresses=addresses,
         issuer=row.issuer,
         fallbacks=tuple(row.fallbacks),
         profile=row.profile,
@@ -238,3 +240,8 @@ def _status(row: Row[Any]) -> CertificateStatus:
         ari_id=row.ari_id,
         ari_next_at=row.ari_next_at,
     )
+
+
+def _is_address(name: str) -> bool:
+    """Whether a stored name is an IP address: no host name has a last label of digits."""
+    return ":" in name or name.rpartition(".")[2].isdigit()
