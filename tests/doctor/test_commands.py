@@ -248,6 +248,22 @@ def test_a_servers_bindings_seed_managed_certificates(cli: Cli, tmp_path: Path) 
     cli("cert", "add", status=2)
 
 
+def test_traefiks_routers_seed_certificates_and_a_python_server_has_no_names(
+    cli: Cli, tmp_path: Path
+) -> None:
+    routes = tmp_path / "traefik-routes.toml"
+    routes.write_text("[http.routers.new]\nrule = 'Host(`new.example.org`)'\ntls = {}\n")
+    cli("cert", "add", "--from-bindings", routes)
+    assert "new.example.org" in {row["name"] for row in cli.json("cert", "ls")}
+    app = tmp_path / "hypercorn.toml"
+    app.write_text('bind = "0.0.0.0:443"\ncertfile = "c.pem"\nkeyfile = "k.pem"\n')
+    assert [r["port"] for r in cli.json("iis", "bindings", app)] == [443]
+    cli("cert", "add", "--from-bindings", app, status=1)
+    assert "no TLS binding with a host name" in cli.err
+    cli("member", "add", "py1", "--kind", "python", "--bindings", app)
+    assert red(cli.json("doctor")) == []
+
+
 def test_a_member_is_compared_with_the_shelf_of_its_group(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "edge").mkdir()
     cli("group", "add", "edge", "--store", tmp_path / "edge")

@@ -23,6 +23,7 @@ CONFIGS = {
     "apache": "apache.conf",
     "caddy": "Caddyfile",
     "envoy": "envoy.yaml",
+    "traefik": "traefik.yml",
 }
 
 

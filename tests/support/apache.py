@@ -31,7 +31,8 @@ class Apache(Rig):
         return self.work / "apache.conf"
 
     def reader_flags(self) -> list[str]:
-        reload = f"{tool('apache2')} -f {self._conf()} -k graceful"
+        # What `apache2 -k graceful` does, but for its starting an Apache that does not run.
+        reload = f"sh -c 'kill -USR1 $(cat {self.work}/apache.pid)'"
         return ["--mirror", str(self.work / "mirror"), "--apache-reload", reload]
 
     def command(self, setup: Setup) -> list[str]:

@@ -195,7 +195,7 @@ def check_script_(server: str) -> None:
 @click.argument("file", type=_FILE)
 @click.option(
     "--kind",
-    type=click.Choice(["iis", "nginx", "haproxy", "caddy", "apache", "envoy"]),
+    type=click.Choice(["iis", "nginx", "haproxy", "caddy", "apache", "envoy", "traefik", "python"]),
     help="Whose configuration it is; default: told from the file.",
 )
 @output.as_json

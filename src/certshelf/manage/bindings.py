@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import Path
 
-from certshelf.doctor.bindings import apache, caddy, envoy, haproxy, nginx
-from certshelf.doctor.bindings.base import Reading, follow_from, read_text
+from certshelf.doctor.bindings import apache, caddy, envoy, haproxy, nginx, python, traefik
+from certshelf.doctor.bindings.base import Reading, follow_from, is_ours, read_text
 from certshelf.doctor.bound import host_of
 from certshelf.errors import ConfigError
 from certshelf.farm import Binding, Kind, Member
 from certshelf.iis import applicationhost
 from certshelf.names import HostName
 
-READABLE = (Kind.IIS, Kind.NGINX, Kind.HAPROXY, Kind.CADDY, Kind.APACHE, Kind.ENVOY)
+READABLE = tuple(kind for kind in Kind if kind is not Kind.OTHER)
 
 
 def read_bindings(path: Path, kind: Kind | None = None) -> Reading:
@@ -30,8 +30,7 @@ def read_bindings(path: Path, kind: Kind | None = None) -> Reading:
 
 def _from_mirror(binding: Binding) -> Binding:
     """A certificate in a reader's folder comes from the shelf: /run/certshelf/mirror, ..."""
-    ours = "certshelf" in PurePath(binding.certificate).parts
-    return replace(binding, certificate="") if ours else binding
+    return replace(binding, certificate="") if is_ours(binding.certificate) else binding
 
 
 def _read_text(path: Path, kind: Kind) -> Reading:
@@ -46,6 +45,10 @@ def _read_text(path: Path, kind: Kind) -> Reading:
         return caddy.read(text, source)
     if kind is Kind.ENVOY:
         return envoy.read(text, source)
+    if kind is Kind.TRAEFIK:
+        return traefik.read(text, source, follow)
+    if kind is Kind.PYTHON:
+        return python.read(text, source, follow)
     raise ConfigError(
         f"the configuration of {kind.value} cannot be read",
         hint="these can: " + ", ".join(k.value for k in READABLE),
@@ -94,6 +97,8 @@ _NAMES = {
     Kind.CADDY: ("caddy",),
     Kind.APACHE: ("httpd", "apache"),
     Kind.ENVOY: ("envoy",),
+    Kind.TRAEFIK: ("traefik",),
+    Kind.PYTHON: python.PROGRAMS,
 }
 _CONTENTS = {
     Kind.APACHE: ("<VirtualHost", "ServerName "),
@@ -101,6 +106,8 @@ _CONTENTS = {
     Kind.CADDY: ('"apps"',),
     Kind.HAPROXY: ("\nfrontend ", "\nlisten ", "\ndefaults"),
     Kind.NGINX: ("server {", "http {", "server{"),
+    Kind.TRAEFIK: ("entryPoints", "certFile", "routers"),
+    Kind.PYTHON: python.PROGRAMS,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from certshelf.errors import ConfigError
 from certshelf.farm import Binding
@@ -56,6 +56,11 @@ def read_text(path: Path) -> str:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"cannot read {path}: it is not UTF-8") from error
+
+
+def is_ours(certificate: str) -> bool:
+    """Whether a file lies in a reader's folder, and so comes from the shelf."""
+    return "certshelf" in PurePath(certificate).parts
 
 
 def split_address(text: str, default_port: int = 0) -> tuple[str, int] | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from certshelf.doctor.bindings.base import Reading, split_address
+from certshelf.doctor.bindings.documents import items, mapping
 from certshelf.errors import ConfigError
 from certshelf.farm import Binding
 
@@ -32,22 +33,22 @@ def read(text: str, source: str = "Caddyfile") -> Reading:
 
 def _read_json(text: str, source: str) -> Reading:
     try:
-        apps = _mapping(_mapping(json.loads(text)).get("apps"))
+        apps = mapping(mapping(json.loads(text)).get("apps"))
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{source} is no JSON") from error
-    http = _mapping(apps.get("http"))
+    http = mapping(apps.get("http"))
     plain_port = http.get("http_port", 80)
-    certificate = _json_certificate(_mapping(apps.get("tls")))
+    certificate = _json_certificate(mapping(apps.get("tls")))
     bindings: list[Binding] = []
     notes: list[str] = []
-    for name, value in _mapping(http.get("servers")).items():
-        server = _mapping(value)
-        if _mapping(server.get("automatic_https")).get("disable") and not server.get(
+    for name, value in mapping(http.get("servers")).items():
+        server = mapping(value)
+        if mapping(server.get("automatic_https")).get("disable") and not server.get(
             "tls_connection_policies"
         ):
             continue
         hosts = list(dict.fromkeys(_hosts(server, 0))) or [""]
-        for listen in _list(server.get("listen")):
+        for listen in items(server.get("listen")):
             where = split_address(str(listen).removeprefix("tcp/"))
             if where is None:
                 notes.append(f"{listen} is no TCP address with one port; not read")
@@ -62,30 +63,22 @@ def _read_json(text: str, source: str) -> Reading:
 def _hosts(holder: dict[str, Any], depth: int) -> Iterator[str]:
     if depth > _MAX_DEPTH:
         return
-    for value in _list(holder.get("routes")):
-        route = _mapping(value)
-        for match in _list(route.get("match")):
-            yield from (str(host) for host in _list(_mapping(match).get("host")))
-        for handler in _list(route.get("handle")):
-            if _mapping(handler).get("handler") == "subroute":
-                yield from _hosts(_mapping(handler), depth + 1)
+    for value in items(holder.get("routes")):
+        route = mapping(value)
+        for match in items(route.get("match")):
+            yield from (str(host) for host in items(mapping(match).get("host")))
+        for handler in items(route.get("handle")):
+            if mapping(handler).get("handler") == "subroute":
+                yield from _hosts(mapping(handler), depth + 1)
 
 
 def _json_certificate(tls: dict[str, Any]) -> str:
-    policies = _list(_mapping(tls.get("automation")).get("policies"))
-    if any(_mapping(policy).get("get_certificate") for policy in policies):
+    policies = items(mapping(tls.get("automation")).get("policies"))
+    if any(mapping(policy).get("get_certificate") for policy in policies):
         return ""
-    for item in _list(_mapping(tls.get("certificates")).get("load_files")):
-        return str(_mapping(item).get("certificate", AUTOMATIC))
+    for item in items(mapping(tls.get("certificates")).get("load_files")):
+        return str(mapping(item).get("certificate", AUTOMATIC))
     return AUTOMATIC
-
-
-def _mapping(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 # --- Caddyfile
