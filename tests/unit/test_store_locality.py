@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,6 +44,17 @@ def test_without_a_table_no_type_is_known() -> None:
 def test_proc_counts_as_remote_and_a_disk_as_local(tmp_path: Path) -> None:
     assert is_local("/proc/self") is False
     assert is_local(str(tmp_path)) is True
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux")
+@pytest.mark.parametrize(("device", "local"), [(254 << 8, True), (50, False)])
+def test_a_chroot_that_is_no_mount_is_local_on_a_disk_only(
+    monkeypatch: pytest.MonkeyPatch, device: int, local: bool
+) -> None:
+    table = "23 22 0:5 / /proc rw - proc proc rw\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: table)
+    monkeypatch.setattr(Path, "stat", lambda *_: SimpleNamespace(st_dev=device))
+    assert is_local("/srv/shelf") is local
 
 
 def test_a_link_to_a_remote_folder_is_remote(tmp_path: Path) -> None:

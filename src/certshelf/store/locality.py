@@ -42,7 +42,9 @@ def _is_local(path: str) -> bool:
         table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return False
-    return file_system_type(path, table) in _LOCAL_TYPES
+    kind = file_system_type(path, table)
+    # In a chroot the root may be no mount of the table; only a disk's device has a major number.
+    return kind in _LOCAL_TYPES if kind else os.major(Path("/").stat().st_dev) != 0
 
 
 def file_system_type(path: str, mountinfo: str) -> str:
