@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from certshelf.store import watching
 from certshelf.store.base import ANY, HIDDEN
 from certshelf.store.folder import FolderStore
+from certshelf.store.inotify import parse_events
 
 Watch = Callable[[FolderStore], "Queue[frozenset[str]]"]
 
@@ -40,13 +43,19 @@ def watch() -> Iterator[Watch]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("installed", [True, False])
+@pytest.mark.parametrize("way", ["inotify", "watchfiles", "listings"])
 def test_a_watch_names_the_file_that_came_changed_or_went(
-    tmp_path: Path, watch: Watch, installed: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, watch: Watch, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if installed:
-        pytest.importorskip("watchfiles")
+    if way == "inotify":
+        if sys.platform != "linux":
+            pytest.skip("inotify is Linux's")
+        monkeypatch.setitem(sys.modules, "watchfiles", None)
     else:
+        monkeypatch.setattr(watching, "open_inotify", lambda path: None)
+    if way == "watchfiles":
+        pytest.importorskip("watchfiles")
+    if way == "listings":
         monkeypatch.setitem(sys.modules, "watchfiles", None)
         monkeypatch.setattr(watching, "_LOCAL_PAUSE_SECONDS", 0.02)
     store = FolderStore(tmp_path)
@@ -72,3 +81,43 @@ def _until_said(said: Queue[frozenset[str]], key: str, act: Callable[[], object]
         if key in keys:
             return
     pytest.fail(f"nobody said that {key} changed")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+def test_a_watch_ends_when_its_folder_is_gone_and_begins_again(tmp_path: Path) -> None:
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    watch = FolderStore(folder).watch(Event())
+    told: Queue[frozenset[str] | None] = Queue()
+
+    def run() -> None:
+        for keys in watch:
+            told.put(keys)
+        told.put(None)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    _until_told(told, folder / "a.pfx")
+    folder.rename(tmp_path / "away")
+    while told.get(timeout=20) is not None:
+        pass
+    assert list(FolderStore(folder).watch(Event())) == []
+
+
+def _until_told(told: Queue[frozenset[str] | None], file: Path) -> None:
+    for _ in range(100):
+        file.write_bytes(b"1")
+        with contextlib.suppress(Empty):
+            if file.name in (told.get(timeout=0.2) or ()):
+                return
+    pytest.fail(f"nobody said that {file} changed")
+
+
+def test_what_the_kernel_dropped_is_a_hint_to_look_at_all() -> None:
+    name = b"www.one.test.pfx".ljust(32, b"\0")
+    moved = struct.pack("iIII", 1, 0x80, 0, len(name)) + name
+    overflow = struct.pack("iIII", -1, 0x4000, 0, 0)
+    assert parse_events(moved) == ({"www.one.test.pfx"}, 0x80)
+    names, seen = parse_events(moved + overflow)
+    assert names == {"www.one.test.pfx"}
+    assert seen & 0x4000

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from threading import Event
 from typing import Protocol
 
 from certshelf.errors import StoreError, StoreInvalidName
 from certshelf.store.base import Entry, Version, check_key
+from certshelf.store.inotify import changed_files, open_inotify
 
 _LOCAL_PAUSE_SECONDS = 1.0
 _SHARE_PAUSE_SECONDS = 30.0
@@ -31,11 +33,21 @@ class Listable(Protocol):
 def watch_folder(store: Listable, path: str, stop: Event) -> Iterator[frozenset[str]]:
     """Keys of the top folder that changed, until stop is set; see Watchable.
 
-    With the extra `watch` (the package watchfiles) within milliseconds. Without it, and on a
-    share, whose changes elsewhere no system reports, by comparing listings: every second or, so
-    that it stays under 5 % of one processor, every 20 times the duration of a listing.
+    On Linux, and elsewhere with the extra `watch` (the package watchfiles), within milliseconds.
+    Without, and on a share, whose changes elsewhere no system reports, by comparing listings:
+    every second or, so that it stays under 5 % of one processor, every 20 times the duration of a
+    listing. Ends when the folder is gone.
     """
     if store.is_local:
+        try:
+            descriptor = open_inotify(path)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
+                return
+            descriptor = None  # the user's limit of watches is reached
+        if descriptor is not None:
+            yield from _hints(changed_files(descriptor, stop))
+            return
         try:
             import watchfiles
         except ImportError:
@@ -45,15 +57,20 @@ def watch_folder(store: Listable, path: str, stop: Event) -> Iterator[frozenset[
                 path, stop_event=stop, recursive=False, debounce=50, step=5,
                 raise_interrupt=False, rust_timeout=1000,
             )  # fmt: skip
-            for change in changes:
-                keys = _keys(changed for _, changed in change)
-                if keys:
-                    yield keys
+            yield from _hints(frozenset(path for _, path in change) for change in changes)
             return
     yield from _poll(store, stop)
 
 
-def _keys(paths: Iterator[str]) -> frozenset[str]:
+def _hints(changes: Iterable[frozenset[str]]) -> Iterator[frozenset[str]]:
+    """The keys among names or paths; changes of temps alone are no hint, an empty set stays one."""
+    for paths in changes:
+        keys = _keys(paths)
+        if keys or not paths:
+            yield keys
+
+
+def _keys(paths: Iterable[str]) -> frozenset[str]:
     keys = set()
     for path in paths:
         name = path.replace("\\", "/").rpartition("/")[2]
