@@ -1,12 +1,13 @@
-"""Builds a Context from the plain tables of healthy.toml."""
+"""Builds a Context from the plain tables of healthy.yaml."""
 
 from __future__ import annotations
 
 import copy
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from certshelf.bundle.model import PfxProfile
 from certshelf.doctor.context import (
@@ -31,7 +32,8 @@ Tables = dict[str, Any]
 
 
 def load(name: str) -> Tables:
-    return tomllib.loads((HERE / name).read_text(encoding="utf-8"))
+    tables: Tables = yaml.safe_load((HERE / name).read_text(encoding="utf-8"))
+    return tables
 
 
 def broken(tables: Tables, fault: Mapping[str, Any]) -> Tables:

@@ -1,6 +1,6 @@
 """What can go wrong on the farm, done for real: each action breaks one thing and mends it again.
 
-An action is a context manager; farm_faults.toml names it with its settings.
+An action is a context manager; farm_faults.yaml names it with its settings.
 """
 
 from __future__ import annotations

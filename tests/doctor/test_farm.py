@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.doctor.farm import load
 from tests.doctor.farm_actions import ACTIONS
 from tests.doctor.real_farm import RIGS, RealFarm, remarks, wait_for
 from tests.support.pebble import pebble
 from tests.support.samba import running_samba
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("farm"), pytest.mark.timeout(120)]
-FAULTS: list[dict[str, Any]] = tomllib.loads(
-    Path(__file__).with_name("farm_faults.toml").read_text(encoding="utf-8")
-)["fault"]
+FAULTS: list[dict[str, Any]] = load("farm_faults.yaml")["faults"]
 RED = ("error", "warning")
 
 

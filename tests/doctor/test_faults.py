@@ -22,10 +22,10 @@ from certshelf.shelf.manifest import Record, sha256
 from tests.doctor.farm import broken, context, load
 from tests.support.certificates import INSIDE, bundle
 
-HEALTHY = load("healthy.toml")
-TABLES = load("faults.toml")
-FAULTS = TABLES["fault"]
-FILE_FAULTS = TABLES["file_fault"]
+HEALTHY = load("healthy.yaml")
+TABLES = load("faults.yaml")
+FAULTS = TABLES["faults"]
+FILE_FAULTS = TABLES["file_faults"]
 QUIET = (Severity.OK,)
 
 
