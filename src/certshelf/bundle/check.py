@@ -9,7 +9,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certshelf.bundle.chain import key_matches
 from certshelf.bundle.keys import KEY_TYPES, accepted
-from certshelf.bundle.model import Bundle
+from certshelf.bundle.model import Bundle, Leaf, LeafChain
 from certshelf.clock import iso
 from certshelf.errors import BundleError, BundleRefused, KeyMismatch, KeyUnsupported
 from certshelf.names import HostName
@@ -20,12 +20,21 @@ __all__ = ["check", "key_matches"]
 _SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 
 
-def check(bundle: Bundle, host: HostName | None, now: datetime) -> BundleError | None:
+def check(bundle: Bundle | LeafChain, host: HostName | None, now: datetime) -> BundleError | None:
     """Why this bundle must not be served for host at this moment (aware), or None when it may.
 
     For a wildcard host (a file `_.example.com.pfx`) the leaf must name that wildcard. host: None
-    for a leaf that is asked for without a name.
+    for a leaf that is asked for without a name. Of a LeafChain the key is not ours to check.
     """
+    if isinstance(bundle, Bundle) and (refusal := _key(bundle)):
+        return refusal
+    reason = _usage(bundle.leaf) or _validity(bundle, now)
+    if reason is None and host is not None:
+        reason = _name(bundle, host)
+    return BundleRefused(reason[0], hint=reason[1]) if reason else None
+
+
+def _key(bundle: Bundle) -> BundleError | None:
     if not accepted(bundle.key):
         return KeyUnsupported(
             f"a key of type {bundle.key_type}", hint="one of " + ", ".join(KEY_TYPES)
@@ -35,10 +44,7 @@ def check(bundle: Bundle, host: HostName | None, now: datetime) -> BundleError |
             "the private key does not belong to the certificate",
             hint="put the key that the certificate was requested with into the file",
         )
-    reason = _usage(bundle.leaf) or _validity(bundle, now)
-    if reason is None and host is not None:
-        reason = _name(bundle, host)
-    return BundleRefused(reason[0], hint=reason[1]) if reason else None
+    return None
 
 
 def _usage(leaf: x509.Certificate) -> tuple[str, str] | None:
@@ -58,7 +64,7 @@ def _usage(leaf: x509.Certificate) -> tuple[str, str] | None:
     return None
 
 
-def _validity(bundle: Bundle, now: datetime) -> tuple[str, str] | None:
+def _validity(bundle: Leaf, now: datetime) -> tuple[str, str] | None:
     if now < bundle.not_before:
         return f"not valid before {iso(bundle.not_before)}", "compare this machine's clock"
     if now > bundle.not_after:
@@ -66,7 +72,7 @@ def _validity(bundle: Bundle, now: datetime) -> tuple[str, str] | None:
     return None
 
 
-def _name(bundle: Bundle, host: HostName) -> tuple[str, str] | None:
+def _name(bundle: Leaf, host: HostName) -> tuple[str, str] | None:
     if bundle.covers(host):
         return None
     names = bundle.names

@@ -24,8 +24,8 @@ def generate(key_type: str) -> PrivateKey:
     raise KeyUnsupported(f"no key type {key_type[:40]!r}", hint="one of " + ", ".join(KEY_TYPES))
 
 
-def accepted(key: PrivateKey) -> bool:
+def accepted(key: PrivateKey | rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> bool:
     """Whether every server of a farm can serve this key: RSA of 2048 to 4096 bits, P-256, P-384."""
-    if isinstance(key, rsa.RSAPrivateKey):
+    if isinstance(key, (rsa.RSAPrivateKey, rsa.RSAPublicKey)):
         return 2048 <= key.key_size <= 4096
     return key_type(key) in _CURVES

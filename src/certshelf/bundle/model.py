@@ -35,28 +35,11 @@ class PfxProfile(StrEnum):
     WINDOWS_2016 = "windows-2016"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Bundle:
-    """A key, a leaf and an ordered chain (issuer of the leaf first; never the root).
+class Leaf:
+    """What a leaf says of itself, whoever holds its key: what Bundle and LeafChain share."""
 
-    Two bundles are equal when their leaves are. The repr never shows the key.
-    """
-
-    key: PrivateKey = field(repr=False)
-    leaf: x509.Certificate = field(repr=False)
-    chain: tuple[x509.Certificate, ...] = field(default=(), repr=False)
-    friendly_name: str = ""
-
-    def __repr__(self) -> str:
-        return f"Bundle({', '.join(map(str, self.names))}; {self.thumbprint})"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Bundle):
-            return NotImplemented
-        return self.leaf == other.leaf
-
-    def __hash__(self) -> int:
-        return hash(self.leaf)
+    __slots__ = ()
+    leaf: x509.Certificate
 
     @property
     def names(self) -> tuple[HostName, ...]:
@@ -108,6 +91,30 @@ class Bundle:
         """The leaf in DER."""
         return self.leaf.public_bytes(Encoding.DER)
 
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle(Leaf):
+    """A key, a leaf and an ordered chain (issuer of the leaf first; never the root).
+
+    Two bundles are equal when their leaves are. The repr never shows the key.
+    """
+
+    key: PrivateKey = field(repr=False)
+    leaf: x509.Certificate = field(repr=False)
+    chain: tuple[x509.Certificate, ...] = field(default=(), repr=False)
+    friendly_name: str = ""
+
+    def __repr__(self) -> str:
+        return f"Bundle({', '.join(map(str, self.names))}; {self.thumbprint})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Bundle):
+            return NotImplemented
+        return self.leaf == other.leaf
+
+    def __hash__(self) -> int:
+        return hash(self.leaf)
+
     @property
     def key_type(self) -> str:
         """`rsa-2048`, `ecdsa-p256`, ...: the words of `--key`."""
@@ -143,6 +150,28 @@ class Bundle:
         from certshelf.bundle import pem
 
         return pem.decode(data, password)
+
+
+@dataclass(frozen=True, slots=True)
+class LeafChain(Leaf):
+    """A leaf and its ordered chain whose key lies elsewhere: issued for somebody else's CSR.
+
+    It is no Bundle: no shelf, no PFX and no server can have it from here.
+    """
+
+    leaf: x509.Certificate = field(repr=False)
+    chain: tuple[x509.Certificate, ...] = field(default=(), repr=False)
+
+    @property
+    def key_type(self) -> str:
+        """As Bundle's; "" for a key of a kind that no Bundle carries."""
+        key = self.leaf.public_key()
+        known = isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey))
+        return key_type(key) if known else ""  # type: ignore[arg-type]  # known
+
+    def to_pem(self) -> bytes:
+        """Leaf and chain, in this order, in one PEM text."""
+        return b"".join(one.public_bytes(Encoding.PEM) for one in (self.leaf, *self.chain))
 
 
 def key_type(key: PrivateKey | rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> str:

@@ -11,9 +11,9 @@ import click
 from certshelf.cli import output
 from certshelf.cli.challenges import challenge_options, chosen_challenges, with_choices
 from certshelf.cli.editing import edit, import_, rebuild
-from certshelf.cli.issuing import request, revoke, test
+from certshelf.cli.issuing import chain, request, revoke, test
 from certshelf.cli.preview import preview
-from certshelf.cli.wishing import as_wished, wish_options
+from certshelf.cli.wishing import as_wished, csr_option, wish_options
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -39,6 +39,7 @@ def command() -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="One certificate for each site in this server configuration.",
 )
+@csr_option
 @wish_options
 @challenge_options
 @click.pass_obj
@@ -48,23 +49,27 @@ def add(
     hosts: tuple[str, ...],
     name: str | None,
     bindings: Path | None,
+    csr: Path | None,
     **given: Any,
 ) -> None:
     """Add a managed certificate for HOSTS (wildcards, Unicode names and IP addresses too)."""
+    from dataclasses import replace
+
     from certshelf.manage.certificates import add_certificate
+    from certshelf.manage.foreign import read_csr_file, with_csr
     from certshelf.manage.manager import open_manager
     from certshelf.manage.model import ManagedCertificate, Mode, record_name
     from certshelf.manage.wish import sorted_out
 
+    if sum(map(bool, (hosts, bindings, csr))) != 1 or (bindings and name):
+        raise click.UsageError("give HOSTS or --csr FILE, with a --name, or --from-bindings FILE")
     wanted = _hosts_of_sites(bindings) if bindings else [sorted_out(hosts)]
-    if bool(bindings) == bool(hosts) or (bindings and name):
-        raise click.UsageError("give HOSTS, with a --name if wanted, or --from-bindings FILE")
     challenges = with_choices((), chosen_challenges(given))
     with open_manager(home) as manager:
         defaults = manager.settings.certificates
         for names, addresses in wanted:
             wish = ManagedCertificate(
-                name=name or record_name(names[0].ascii if names else addresses[0]),
+                name=name or "",
                 hosts=names,
                 addresses=addresses,
                 issuer=defaults.issuer,
@@ -73,9 +78,14 @@ def add(
                 challenges=challenges,
             )
             wish = as_wished(wish, given)
+            if csr:
+                wish = with_csr(wish, read_csr_file(csr))
+            wish = replace(wish, name=wish.name or record_name(wish.names[0]))
             added = add_certificate(manager, wish)
             output.ok(f"{added.name} added: certshelf cert request {added.name} issues it")
-            if addresses:
+            if added.csr:
+                output.say("   its key is not ours: no shelf; cert chain prints what is issued")
+            elif addresses:
                 output.say("   an address has no file on the shelf: certshelf task add ... export")
 
 
@@ -142,6 +152,7 @@ def show(home: Path | None, name: str, as_json: bool) -> None:
         output.say(f"{key:<20} {wish.show(value)}")
 
 
+command.add_command(chain)
 command.add_command(edit)
 command.add_command(preview)
 command.add_command(rebuild)
@@ -190,6 +201,7 @@ def certificate_json(one: ManagedCertificate, now: datetime) -> dict[str, object
         "groups": list(one.groups),
         "password_credential": one.password_credential or None,
         "comment": one.comment or None,
+        "csr": one.csr or None,
         "state": _state(one, now),
         "serial": status.serial or None,
         "thumbprint": status.thumbprint or None,

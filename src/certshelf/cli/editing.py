@@ -10,7 +10,7 @@ import click
 from certshelf.cli import output
 from certshelf.cli.challenges import challenge_options, chosen_challenges, with_choices
 from certshelf.cli.secrets import password_file
-from certshelf.cli.wishing import as_wished, wish_options
+from certshelf.cli.wishing import as_wished, csr_option, wish_options
 
 
 @click.command()
@@ -18,6 +18,7 @@ from certshelf.cli.wishing import as_wished, wish_options
 @click.option("--host", "hosts", multiple=True, help="All its hosts; repeatable.")
 @click.option("--add-host", "more", multiple=True, help="One more host; repeatable.")
 @click.option("--remove-host", "fewer", multiple=True, help="A host to leave out; repeatable.")
+@csr_option
 @wish_options
 @challenge_options
 @click.pass_obj
@@ -28,15 +29,19 @@ def edit(
     hosts: tuple[str, ...],
     more: tuple[str, ...],
     fewer: tuple[str, ...],
+    csr: Path | None,
     **given: Any,
 ) -> None:
     """Change what NAME shall be; what is not given stays. Takes effect at the next request."""
     from dataclasses import replace
 
     from certshelf.manage.changes import Action, apply_changes, plan_changes
+    from certshelf.manage.foreign import read_csr_file, with_csr
     from certshelf.manage.manager import open_manager
     from certshelf.manage.wish import sorted_out
 
+    if csr and (hosts or more or fewer):
+        raise click.UsageError("a CSR says itself which hosts: no --host beside it")
     with open_manager(home) as manager:
         with manager.database.read() as records:
             was = records.certificates.get(name)
@@ -47,6 +52,8 @@ def edit(
         if not names and not addresses:
             raise click.UsageError("a certificate has at least one host")
         wish = replace(as_wished(was, given), hosts=names, addresses=addresses)
+        if csr:
+            wish = with_csr(wish, read_csr_file(csr))
         wish = replace(wish, challenges=with_choices(was.challenges, chosen_challenges(given)))
         (change,) = plan_changes([wish], [was], prune=False)
         apply_changes(manager, [change])
@@ -67,12 +74,12 @@ def rebuild(home: Path | None, name: str, adopt: bool) -> None:
     """
     from certshelf.cli.shelf import print_result
     from certshelf.manage.manager import open_manager
-    from certshelf.manage.publishing import failure, issued_bundle, publish_certificate
+    from certshelf.manage.publishing import failure, publish_certificate, publishable_bundle
 
     with open_manager(home) as manager:
         with manager.database.read() as records:
             certificate = records.certificates.get(name)
-            bundle = issued_bundle(records, certificate)
+            bundle = publishable_bundle(records, certificate)
         results = publish_certificate(manager, certificate, bundle, adopt=adopt)
     for result in results:
         print_result(result)

@@ -143,6 +143,30 @@ def revoke(home: Path | None, name: str, reason: str) -> None:
 
 @click.command()
 @click.argument("name")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write it here instead of to standard output.",
+)
+@click.pass_obj
+def chain(home: Path | None, name: str, out: Path | None) -> None:
+    """Print the newest certificate of NAME with its chain, in PEM, without a key."""
+    from certshelf.bundle.model import LeafChain
+    from certshelf.manage.manager import open_manager
+    from certshelf.manage.publishing import issued_bundle
+
+    with open_manager(home) as manager, manager.database.read() as records:
+        found = issued_bundle(records, records.certificates.get(name))
+    text = LeafChain(found.leaf, found.chain).to_pem()
+    if out is None:
+        output.say(text.decode(), nl=False)
+        return
+    out.write_bytes(text)
+    output.ok(f"certificate of {name} -> {out}")
+
+
+@click.command()
+@click.argument("name")
 @output.as_json
 @click.pass_obj
 def test(home: Path | None, name: str, as_json: bool) -> int:

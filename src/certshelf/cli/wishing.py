@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,6 +39,13 @@ _OPTIONS = (
     click.option("--tag", "tags", multiple=True, help="A word to find it by."),
     click.option("--comment", help="Anything, for people."),
     click.option("--password-credential", help="Its PFX password, if not the shelf's."),
+)
+
+
+csr_option = click.option(
+    "--csr",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Somebody else's CSR (PEM or DER): its key stays there, no shelf.",
 )
 
 

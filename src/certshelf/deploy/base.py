@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from certshelf.bundle.model import Bundle
+from certshelf.bundle.model import Bundle, LeafChain
 from certshelf.clock import SYSTEM, Clock, iso
 from certshelf.deploy.triggers import Phase
 from certshelf.errors import CertshelfError, CredentialError, DeployError
@@ -33,7 +33,8 @@ def _none(name: str) -> Login:
 class Context:
     """What a task works with. It reads no database, no environment and no settings file.
 
-    bundle: what was issued; None before a first request. password: opens the one of PFX files,
+    bundle: what was issued; None before a first request. has_key: whether its key is ours, and not
+    that of somebody else's CSR. password: opens the one of PFX files,
     which holds unless the task names another. login: the task's own credential. credential: opens
     another one by name, or raises CredentialError. ends_at: on clock.monotonic(), when the task's
     time is up.
@@ -42,9 +43,10 @@ class Context:
 
     certificate: str
     hosts: tuple[HostName, ...]
-    bundle: Bundle | None
+    bundle: Bundle | LeafChain | None
     ends_at: float
     addresses: tuple[str, ...] = ()
+    has_key: bool = True
     phase: Phase = Phase.AFTER
     ok: bool = True
     error: str = ""
@@ -63,7 +65,22 @@ class Context:
         return seconds
 
     def issued(self) -> Bundle:
-        """The bundle; DeployError when nothing was issued yet."""
+        """The bundle; DeployError when nothing was issued yet, or its key is not ours."""
+        self.need_key()
+        found = self.issued_leaf()
+        assert isinstance(found, Bundle)  # noqa: S101 - need_key() has looked
+        return found
+
+    def need_key(self) -> None:
+        """DeployError when the key is not ours: what a preview asks."""
+        if not self.has_key or isinstance(self.bundle, LeafChain):
+            raise DeployError(
+                f"the private key of {self.certificate} is not ours: it is for somebody else's CSR",
+                hint="an export in PEM writes the certificate and its chain",
+            )
+
+    def issued_leaf(self) -> Bundle | LeafChain:
+        """What was issued, its key ours or not; DeployError when nothing was yet."""
         if self.bundle is None:
             raise DeployError(
                 f"nothing was issued for {self.certificate} yet",

@@ -58,10 +58,12 @@ class DeployToShelf:
     def preview(self, context: Context) -> Preview:
         """See Task."""
         _need_hosts(context)
+        context.need_key()
+        bundle = context.issued() if context.bundle is not None else None
         store = open_target(self.store, self.endpoint, context)
         try:
             return preview_shelf(
-                self._shelf(store, context), context.hosts, context.bundle, adopt=self.adopt
+                self._shelf(store, context), context.hosts, bundle, adopt=self.adopt
             )
         finally:
             store.close()

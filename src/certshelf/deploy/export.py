@@ -67,7 +67,7 @@ class Export:
         """See Task. The files belong together: when one fails, those before it are put back."""
         names = self._format(context).names()
         try:
-            bundle, password = context.issued(), self._password(context)
+            bundle, password = context.issued_leaf(), self._password(context)
             files = self._format(context).files(bundle, password)
             with closing(self._open(context)) as target:
                 there = [target.get(file.name) for file in files]
@@ -98,7 +98,8 @@ class Export:
         return Preview(tuple(Planned(self.to, name, outcome(name)) for name in form.names()))
 
     def _format(self, context: Context) -> Format:
-        return Format(self.format, self.name or context.file_stem(), PfxProfile(self.profile))
+        name, has_key = self.name or context.file_stem(), context.has_key
+        return Format(self.format, name, PfxProfile(self.profile), has_key)
 
     def _password(self, context: Context) -> Secret | None:
         if self.format != "pfx":
@@ -117,7 +118,8 @@ class Export:
         files: tuple[File, ...],
         there: list[bytes | None],
     ) -> TaskOutcome:
-        form, bundle, password = self._format(context), context.issued(), self._password(context)
+        form, bundle = self._format(context), context.issued_leaf()
+        password = self._password(context)
         log: list[str] = []
         written: list[tuple[File, bytes | None]] = []
         for file, old in zip(files, there, strict=True):

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certshelf.bundle.model import Bundle, PfxProfile
+from certshelf.bundle.model import Bundle, LeafChain, PfxProfile
 from certshelf.bundle.pfx import profile_of
-from certshelf.errors import BundleError, ConfigError
+from certshelf.errors import BundleError, ConfigError, DeployError
 from certshelf.secret import Secret
 from certshelf.shelf.publish import prepare
 
+_KEY = ".key.pem"
 FORMATS = ("pfx", "pem", "fullchain", "separate")
 
 
@@ -30,33 +31,46 @@ class Format:
     format: str
     name: str
     profile: PfxProfile = PfxProfile.MODERN
+    has_key: bool = True
 
     def names(self) -> tuple[str, ...]:
-        """The files, in the order in which they are written: the key last, a server reads it so."""
+        """The files, in the order in which they are written: the key last, a server reads it so.
+
+        None of a key that is not ours; DeployError for a PFX then.
+        """
+        if not self.has_key and self.format == "pfx":
+            raise DeployError(
+                "a PFX holds the private key, and this one is somebody else's: it is for a CSR",
+                hint="--set format=fullchain writes the certificate and its chain",
+            )
         endings = {
             "pfx": (".pfx",),
             "pem": (".pem",),
-            "fullchain": (".fullchain.pem", ".key.pem"),
-            "separate": (".chain.pem", ".cert.pem", ".key.pem"),
+            "fullchain": (".fullchain.pem", _KEY),
+            "separate": (".chain.pem", ".cert.pem", _KEY),
         }
-        return tuple(self.name + ending for ending in endings[self.format])
+        found = tuple(self.name + ending for ending in endings[self.format])
+        return tuple(name for name in found if self.has_key or not name.endswith(_KEY))
 
-    def files(self, bundle: Bundle, password: Secret | None) -> tuple[File, ...]:
+    def files(self, bundle: Bundle | LeafChain, password: Secret | None) -> tuple[File, ...]:
         """The bundle as these files."""
-        if self.format == "pfx":
+        names = self.names()
+        if self.format == "pfx" and isinstance(bundle, Bundle):
             if password is None:
                 raise ConfigError(
                     "export: a PFX needs a password", hint="--set password=CREDENTIAL"
                 )
-            return (File(self.names()[0], prepare(bundle, password, self.profile)),)
+            return (File(names[0], prepare(bundle, password, self.profile)),)
         whole = bundle.to_pem()
         leaf = bundle.leaf.public_bytes(Encoding.PEM)
         chain = b"".join(one.public_bytes(Encoding.PEM) for one in bundle.chain)
         key = whole[: -len(leaf + chain)]
         parts = {"pem": (whole,), "fullchain": (leaf + chain, key), "separate": (chain, leaf, key)}
-        return tuple(map(File, self.names(), parts[self.format]))
+        return tuple(map(File, names, parts[self.format]))
 
-    def holds(self, there: bytes, file: File, bundle: Bundle, password: Secret | None) -> bool:
+    def holds(
+        self, there: bytes, file: File, bundle: Bundle | LeafChain, password: Secret | None
+    ) -> bool:
         """Whether what lies there is as good as the file: a PFX has other bytes each time."""
         if self.format != "pfx":
             return there == file.data

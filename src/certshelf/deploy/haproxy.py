@@ -53,6 +53,7 @@ class Haproxy:
 
     def preview(self, context: Context) -> Preview:
         """See Task."""
+        context.need_key()
         api = RuntimeApi(Path(self.socket))
         if self.file not in api.certificates():
             return Preview((Planned(self.target, self.file, "new"),))

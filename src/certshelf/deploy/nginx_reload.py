@@ -76,7 +76,7 @@ class NginxReload:
 
         Several times in a row, since old workers go on accepting for a moment beside the new ones.
         """
-        wanted = context.issued().sha256
+        wanted = context.issued_leaf().sha256
         name = context.hosts[0].ascii.replace("*", "any", 1) if context.hosts else ""
         in_a_row = 0
         while True:

@@ -65,7 +65,7 @@ def told_to_programs(
         key, begin, certificates = context.bundle.to_pem().decode().partition("-----BEGIN CERT")
         document["chain"] = begin + certificates
         if include_key:
-            document["private_key"] = key
+            document["private_key"] = key or None
     if context.login is not None:
         secret = context.login.secret
         document["login"] = {"username": context.login.username, "secret": secret.reveal()}

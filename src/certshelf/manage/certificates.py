@@ -40,6 +40,10 @@ def require_possible(records: Records, wish: ManagedCertificate) -> None:
         )
     if wish.key_type not in KEY_TYPES:
         raise RecordError(f"cannot add {wish.name}: no key type {wish.key_type!r}")
+    if wish.csr:
+        from certshelf.manage.foreign import require_fit
+
+        require_fit(wish)
     if wish.challenges or wish.addresses:
         from certshelf.manage.solvers import problems, problems_of_addresses
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from certshelf.manage.db.records import Records
 
 Fields = tuple[tuple[str, str, str], ...]
-_REISSUED = ("hosts", "key")
+_REISSUED = ("hosts", "key", "csr")
 """What no certificate that is issued already can have changed in it."""
 
 

@@ -10,9 +10,10 @@ import io
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from certshelf.errors import ConfigError, NameInvalid, RecordError
+from certshelf.errors import BundleError, ConfigError, NameInvalid, RecordError
 from certshelf.manage.model import ChallengeChoice, ManagedCertificate, Mode, check_name
 from certshelf.manage.settings import CertificateSettings
 from certshelf.manage.wish import WISHES, plain, sorted_out
@@ -68,16 +69,30 @@ def _wish(
     }
     values |= {WISHES[key]: _value(where, key, table[key]) for key in WISHES if key in table}
     values["hosts"], values["addresses"] = values.pop("names", ((), ()))
-    if not values["hosts"] and not values["addresses"]:
-        raise ConfigError(f"{where}: expected hosts, at least one")
     try:
         values["mode"] = Mode(values["mode"])
-        return ManagedCertificate(check_name(name, "certificate"), **values)
+        wish = ManagedCertificate(check_name(name, "certificate"), **values)
+        wish = _with_csr(wish, table) if wish.csr else wish
+        if not wish.names:
+            raise ConfigError(f"{where}: expected hosts, at least one")
+        return wish
+    except (BundleError, NameInvalid, RecordError) as error:
+        raise ConfigError(f"{where}: {error}", hint=error.hint) from error
     except ValueError as error:
         modes = ", ".join(mode.value for mode in Mode)
         raise ConfigError(f"{where}: mode: expected one of {modes}") from error
-    except RecordError as error:
-        raise ConfigError(f"{where}: {error}", hint=error.hint) from error
+
+
+def _with_csr(wish: ManagedCertificate, table: Mapping[str, Any]) -> ManagedCertificate:
+    """The wish with what its CSR says, which may be said beside it, too."""
+    from certshelf.manage.foreign import require_fit, with_csr
+
+    whole = with_csr(wish, wish.csr.encode())
+    told: dict[str, Any] = {"key_type": wish.key_type} if "key" in table else {}
+    if "hosts" in table:
+        told |= {"hosts": wish.hosts, "addresses": wish.addresses}
+    require_fit(replace(whole, **told))
+    return whole
 
 
 def _value(where: str, key: str, value: object) -> object:

@@ -95,7 +95,7 @@ class ManagedCertificate:
     asks for one by SNI, so they have no file on a shelf. groups: the groups of servers whose
     shelves it is published to, () for the one shelf of all. profile: the CA's, "" for its default.
     password_credential: "" for the shelf's own. challenges: the first whose pattern matches a host
-    counts.
+    counts. csr: somebody else's, in PEM, whose names and key these are; "" for keys of our own.
     """
 
     name: str
@@ -114,6 +114,7 @@ class ManagedCertificate:
     password_credential: str = ""
     preferred_chain: str = ""
     comment: str = ""
+    csr: str = field(default="", repr=False)
     created_at: datetime | None = None
     status: CertificateStatus = CertificateStatus()
     id: int = 0

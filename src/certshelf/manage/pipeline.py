@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from certshelf.bundle.model import Bundle
+from certshelf.bundle.model import Bundle, LeafChain
 from certshelf.deploy.triggers import Phase
 from certshelf.errors import (
     CertshelfError,
@@ -83,7 +83,7 @@ class Run:
     """What came of one request. error is None exactly when all of it was done and read back."""
 
     outcome: str
-    bundle: Bundle | None = None
+    bundle: Bundle | LeafChain | None = None
     results: tuple[Result, ...] = ()
     error: CertshelfError | None = None
 
@@ -429,7 +429,7 @@ def _event(records: Records, work: Work, kind: str, data: dict[str, str]) -> Non
 
 async def _publish_again(engine: Engine, certificate: ManagedCertificate, ask: Ask) -> Run:
     bundle = await engine.desk.read(lambda records: issued_bundle(records, certificate))
-    if certificate.mode is Mode.NONE:
+    if certificate.mode is Mode.NONE or isinstance(bundle, LeafChain):
         return Run("not due", bundle)
     results = await asyncio.to_thread(
         put_on_shelves, engine.manager, certificate, bundle, adopt=ask.adopt

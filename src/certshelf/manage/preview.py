@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from certshelf.bundle.model import Bundle
+from certshelf.bundle.model import Bundle, LeafChain
 from certshelf.deploy.base import Planned, Preview
 from certshelf.deploy.registry import parse_task
 from certshelf.deploy.shelf_preview import preview_shelf
@@ -69,7 +69,7 @@ class _Seen:
 
     certificate: ManagedCertificate
     tasks: list[Task]
-    bundle: Bundle | None
+    bundle: Bundle | LeafChain | None
     kind: IssuerKind
     has_account: bool = field(default=False)
 
@@ -96,14 +96,14 @@ def _seen(records: Records, name: str) -> _Seen:
     return _Seen(
         certificate,
         records.tasks.of(certificate.id),
-        issued_bundle(records, certificate) if issued and issued.has_key else None,
+        issued_bundle(records, certificate) if issued else None,
         record.kind if record else IssuerKind.LOCAL,
         account is not None and bool(account.kid),
     )
 
 
 async def _ask(
-    manager: Manager, seen: _Seen, requests: bool, bundle: Bundle | None
+    manager: Manager, seen: _Seen, requests: bool, bundle: Bundle | LeafChain | None
 ) -> CertificatePreview:
     certificate = seen.certificate
     issuer = asyncio.create_task(_issuer(manager, seen))
@@ -140,10 +140,12 @@ def _local(manager: Manager, certificate: ManagedCertificate, part: Part) -> Par
 
 
 def _shelves(
-    manager: Manager, certificate: ManagedCertificate, bundle: Bundle | None
+    manager: Manager, certificate: ManagedCertificate, bundle: Bundle | LeafChain | None
 ) -> tuple[Part, ...]:
     if certificate.mode is Mode.NONE:
         return (Part("shelf", "", skipped="the mode is none"),)
+    if certificate.csr or isinstance(bundle, LeafChain):
+        return (Part("shelf", "", skipped="the key is not ours: it is for a CSR"),)
     if not certificate.hosts:
         return (Part("shelf", "", skipped="an address has no file there"),)
     try:
@@ -160,7 +162,10 @@ def _shelves(
 
 
 def _task(
-    manager: Manager, certificate: ManagedCertificate, task: Task, bundle: Bundle | None
+    manager: Manager,
+    certificate: ManagedCertificate,
+    task: Task,
+    bundle: Bundle | LeafChain | None,
 ) -> Part:
     part = Part(task.name, "", skipped=_why_not(certificate, task))
     if task.trigger is Trigger.SKIPPED:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from certshelf.bundle.model import Bundle
+from certshelf.bundle.model import Bundle, LeafChain
 from certshelf.errors import BundleError, ShelfError
 from certshelf.manage.credentials import read_secret
 from certshelf.manage.groups import get_group
@@ -143,18 +143,29 @@ def log_files(
         records.events.append(now, kind, result.file, data)
 
 
-def issued_bundle(records: Records, certificate: ManagedCertificate) -> Bundle:
-    """What was issued last for a certificate, with its key; BundleError when there is none."""
+def publishable_bundle(records: Records, certificate: ManagedCertificate) -> Bundle:
+    """What was issued last for a certificate, with its key; BundleError without either."""
+    bundle = issued_bundle(records, certificate)
+    if isinstance(bundle, LeafChain):
+        raise BundleError(
+            f"the private key of {certificate.name} is not ours: it is for somebody else's CSR",
+            hint=f"certshelf cert chain {certificate.name} prints the certificate",
+        )
+    return bundle
+
+
+def issued_bundle(records: Records, certificate: ManagedCertificate) -> Bundle | LeafChain:
+    """What was issued last for a certificate; BundleError when there is none."""
     issued = records.issued.newest(certificate.id)
     if issued is None:
         raise BundleError(f"nothing was issued for {certificate.name} yet")
     return bundle_of(records.issued.key(issued), issued.chain)
 
 
-def bundle_of(key: Secret | None, chain: str) -> Bundle:
-    """A bundle from the sealed key and the chain in PEM, leaf first."""
-    if key is None:
-        raise BundleError("the private key is not ours: a certificate for somebody else's CSR")
-    loaded = load_pem_private_key(key.reveal_bytes(), None)
+def bundle_of(key: Secret | None, chain: str) -> Bundle | LeafChain:
+    """A bundle from the sealed key, None when it is not ours, and the chain in PEM, leaf first."""
     leaf, *others = x509.load_pem_x509_certificates(chain.encode())
+    if key is None:
+        return LeafChain(leaf, tuple(others))
+    loaded = load_pem_private_key(key.reveal_bytes(), None)
     return Bundle(loaded, leaf, tuple(others))  # type: ignore[arg-type]  # generate() made it

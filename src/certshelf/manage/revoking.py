@@ -12,7 +12,7 @@ from certshelf.manage.model import IssuedRecord, ManagedCertificate, State
 from certshelf.manage.publishing import issued_bundle
 
 if TYPE_CHECKING:
-    from certshelf.bundle.model import Bundle
+    from certshelf.bundle.model import Bundle, LeafChain
     from certshelf.manage.db.records import Records
     from certshelf.manage.manager import Manager
 
@@ -26,7 +26,7 @@ async def revoke_certificate(manager: Manager, name: str, reason: str) -> str:
     """
     why = Reason[reason]
 
-    def ask(records: Records) -> tuple[ManagedCertificate, IssuedRecord | None, Bundle]:
+    def ask(records: Records) -> tuple[ManagedCertificate, IssuedRecord | None, Bundle | LeafChain]:
         certificate = records.certificates.get(name)
         issued = records.issued.newest(certificate.id)
         return certificate, issued, issued_bundle(records, certificate)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certshelf.bundle.check import check
-from certshelf.bundle.model import Bundle, PrivateKey
+from certshelf.bundle.model import Bundle, Leaf, LeafChain, PrivateKey
 from certshelf.deploy.triggers import Phase
 from certshelf.errors import BundleRefused, CertshelfError, DeployError, HeldBack
 from certshelf.issue.acme.ari import cert_id
@@ -28,6 +28,7 @@ from certshelf.issue.acme.issuer import names_of
 from certshelf.manage.accounts import load, pem
 from certshelf.manage.budget import NONE
 from certshelf.manage.engine import Engine
+from certshelf.manage.foreign import der_of, require_same_key
 from certshelf.manage.model import (
     CertificateStatus,
     IssuedRecord,
@@ -76,7 +77,7 @@ class Work:
     progress: Callable[[str], None] = lambda text: None
     key: Secret | None = None
     new_key: asyncio.Future[PrivateKey] | None = None
-    bundle: Bundle | None = None
+    bundle: Bundle | LeafChain | None = None
     results: list[Result] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
     unwritten: Changes = field(default_factory=dict)
@@ -126,6 +127,9 @@ async def authorize(work: Work) -> Stepped:
 
 async def seal_key(work: Work) -> Stepped:
     """The key is on disk, sealed, before the CA is asked to finalise: a crash burns nothing."""
+    if work.certificate.csr:
+        csr = await asyncio.to_thread(der_of, work.certificate)
+        return Stepped({"csr": base64.b64encode(csr).decode(), "step": Step.KEY_SEALED})
     _begin_key(work)
     if work.certificate.reuse_key and (kept := await _kept_key(work)):
         key = kept
@@ -161,6 +165,8 @@ async def verify(work: Work) -> Stepped:
     if work.key is None:
         work.key = await work.engine.desk.read(lambda r: r.orders.key(work.order.id))
     bundle = work.bundle = bundle_of(work.key, work.order.chain)
+    if work.key is None:
+        require_same_key(bundle.leaf, work.order.csr)
     now = work.now
     for host in certificate.hosts or (None,):
         refusal = check(bundle, host, now)
@@ -179,7 +185,7 @@ async def publish(work: Work) -> Stepped:
     """
     engine = work.engine
     bundle = await _issued(work)
-    if work.certificate.mode is Mode.NONE:
+    if work.certificate.mode is Mode.NONE or isinstance(bundle, LeafChain):
         return Stepped({"step": Step.PUBLISHED})
     _wait_for_window(work)
     if engine.clock.monotonic() - work.written_at > _FRESH_S:
@@ -255,7 +261,7 @@ def _planned(records: Records, work: Work, phase: Phase) -> tuple[list[Task], Si
     done = done_in(records, work.order.id, wanted)
     issued = records.issued.newest(work.certificate.id)
     bundle = work.bundle
-    if bundle is None and issued is not None and issued.has_key:
+    if bundle is None and issued is not None:
         bundle = issued_bundle(records, work.certificate)
     return wanted, Situation(phase, bundle, order_id=work.order.id, done=done)
 
@@ -329,7 +335,7 @@ def _wait_for_window(work: Work) -> None:
 
 def _begin_key(work: Work) -> None:
     """Have a key made while the CA is asked; one that was sealed before is never used again."""
-    if work.new_key is None and not work.certificate.reuse_key:
+    if work.new_key is None and not work.certificate.reuse_key and not work.certificate.csr:
         work.new_key = work.engine.new_key(work.certificate.key_type)
 
 
@@ -346,13 +352,13 @@ async def _kept_key(work: Work) -> PrivateKey | None:
     return load(key)
 
 
-async def _issued(work: Work) -> Bundle:
+async def _issued(work: Work) -> Bundle | LeafChain:
     if work.bundle is None:
         work.bundle = await work.engine.desk.read(lambda r: issued_bundle(r, work.certificate))
     return work.bundle
 
 
-def _keep(records: Records, work: Work, bundle: Bundle, now: datetime) -> None:
+def _keep(records: Records, work: Work, bundle: Bundle | LeafChain, now: datetime) -> None:
     """Store the bundle, once: a step that is repeated finds it there."""
     issued = records.issued.newest(work.certificate.id)
     if issued is not None and issued.serial == bundle.serial:
@@ -376,7 +382,7 @@ def _keep(records: Records, work: Work, bundle: Bundle, now: datetime) -> None:
     records.events.append(now, "certificate.issued", work.certificate.name, data)
 
 
-def _valid(work: Work, bundle: Bundle, now: datetime) -> CertificateStatus:
+def _valid(work: Work, bundle: Leaf, now: datetime) -> CertificateStatus:
     record = work.engine.issuers.get(work.order.issuer)
     is_acme = record is not None and record.kind is IssuerKind.ACME
     rng, known = work.engine.rng, work.certificate.status

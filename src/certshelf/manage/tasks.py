@@ -13,7 +13,7 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from certshelf.bundle.model import Bundle
+from certshelf.bundle.model import Bundle, LeafChain
 from certshelf.deploy.base import Context, Login, Stale, TaskOutcome
 from certshelf.deploy.registry import parse_task
 from certshelf.deploy.triggers import Outcome, Phase, Trigger, should_run
@@ -38,7 +38,7 @@ class Situation:
     """
 
     phase: Phase
-    bundle: Bundle | None
+    bundle: Bundle | LeafChain | None
     ok: bool = True
     error: str = ""
     order_id: int | None = None
@@ -153,7 +153,7 @@ def run_by_hand(manager: Manager, name: str, task_name: str) -> Ran:
         certificate = records.certificates.get(name)
         task = find_task(records, certificate, task_name)
         issued = records.issued.newest(certificate.id)
-        bundle = issued_bundle(records, certificate) if issued and issued.has_key else None
+        bundle = issued_bundle(records, certificate) if issued else None
     situation = Situation(task.phase, bundle, by_hand=True)
     (ran,) = run_tasks(manager, certificate, [task], situation)
     with manager.database.write() as records:
@@ -192,6 +192,7 @@ def context_of(
         certificate=certificate.name,
         hosts=certificate.hosts,
         addresses=certificate.addresses,
+        has_key=not certificate.csr,
         bundle=situation.bundle,
         ends_at=manager.clock.monotonic() + task.timeout_s,
         phase=situation.phase,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 from certshelf.issue.acme.identifiers import Identifier
@@ -23,6 +24,7 @@ WISHES = {
     "preferred_chain": "preferred_chain",
     "comment": "comment",
     "challenges": "challenges",
+    "csr": "csr",
 }
 """Key in certs.toml -> attribute of ManagedCertificate, in the order of the file."""
 
@@ -60,4 +62,7 @@ def show(value: object) -> str:
         return f"{value.type} for {value.pattern}{settings}{credential}"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "-" if value is None else str(value) or "-"
+    text = "" if value is None else str(value)
+    if text.startswith("-----BEGIN"):
+        return f"a CSR, SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    return text or "-"

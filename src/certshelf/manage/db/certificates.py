@@ -219,6 +219,7 @@ def _from_row(row: Row[Any], names: list[str]) -> ManagedCertificate:
         password_credential=row.password_credential,
         preferred_chain=row.preferred_chain,
         comment=row.comment,
+        csr=row.csr,
         created_at=row.created_at,
         status=_status(row),
     )

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.event import listens_for
 
-VERSIONS = ("0001",)
+VERSIONS = ("0001", "0002")
 """Every schema version that this program knows, oldest first; the last is the one it writes."""
 
 metadata = MetaData(
@@ -109,6 +109,7 @@ certificate = Table(
     _text("password_credential"),
     _text("preferred_chain"),
     _text("comment"),
+    _text("csr"),
     _time("created_at"),
     # how it stands: written by the pipeline only
     _text("state"),

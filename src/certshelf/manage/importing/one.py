@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from certshelf.bundle.inspect import MAX_BYTES
 from certshelf.bundle.model import Bundle
 from certshelf.errors import BundleError, RecordError
+from certshelf.issue.acme.issuer import names_of
 from certshelf.manage.certificates import require_possible
 from certshelf.manage.changes import issued_record
 from certshelf.manage.manager import Manager
@@ -46,7 +47,7 @@ def import_bundle(manager: Manager, wish: ManagedCertificate, bundle: Bundle) ->
         if found is None:
             require_possible(records, wish)
             found = records.certificates.add(replace(wish, created_at=now))
-            data = {"hosts": [host.ascii for host in found.hosts], "issuer": found.issuer}
+            data = {"hosts": list(found.names), "issuer": found.issuer}
             records.events.append(now, "certificate.added", found.name, data)
         _refuse_unfit(found, bundle, busy=records.orders.open_of(found.id) is not None)
         last = records.issued.newest(found.id)
@@ -77,7 +78,13 @@ def import_bundle(manager: Manager, wish: ManagedCertificate, bundle: Bundle) ->
 
 
 def _refuse_unfit(found: ManagedCertificate, bundle: Bundle, *, busy: bool) -> None:
+    if found.csr:
+        raise RecordError(
+            f"cannot import for {found.name}: it is for a CSR, and that has its own key",
+            hint="give it a --name of its own",
+        )
     missing = [host.ascii for host in found.hosts if not bundle.covers(host)]
+    missing += sorted(set(found.addresses) - names_of(bundle.leaf))
     if missing:
         raise RecordError(
             f"cannot import for {found.name}: the certificate does not cover {', '.join(missing)}",
