@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from tests.support import asn1
+from tests.support.bundles import make_bundle
 from tests.support.envoy import Envoy
 from tests.support.reader import PASSWORD, ReaderProcess, ShelfFolder
 from tests.support.tls_probe import served, wait_served, wait_until
@@ -287,6 +290,56 @@ def test_check_says_what_is_wrong_and_ends(work: Path, shelf: ShelfFolder) -> No
     bad = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert bad.returncode == 1
     assert "www.one.test.pfx" in bad.stderr
+
+
+def bomb(name: str) -> bytes:
+    """A PFX that hides 2^31 rounds where only who knows the password can put them."""
+    bundle = make_bundle(name)
+    form = (Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    key, password = bundle.key.private_bytes(*form), PASSWORD.encode()
+    hidden = asn1.shrouded_bag(key, password, claimed_rounds=2**31 - 1)
+    leaf = asn1.cert_bag(bundle.leaf.public_bytes(Encoding.DER))
+    return asn1.pfx([asn1.encrypted([hidden, leaf], password)], password)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the child in /proc")
+def test_a_file_without_end_holds_up_nobody_and_its_child_is_killed(
+    work: Path, shelf: ShelfFolder, start: Start
+) -> None:
+    path = work / "http.sock"
+    old = shelf.current["www.one.test"]
+    shelf.publish("two.test")
+    reader = start("--http", f"unix:{path}")
+    for name in shelf.current:
+        assert ask(path, name).startswith("HTTP/1.1 200")
+    assert reader.process is not None
+    children = Path(f"/proc/{reader.process.pid}/task/{reader.process.pid}/children")
+    threads = children.parent.parent
+
+    def child() -> str:
+        return " ".join((t / "children").read_text() for t in threads.iterdir()).strip()
+
+    assert child() == ""
+    shelf.spoil("www.one.test", bomb("www.one.test"))
+    assert wait_until(lambda: child() != "")
+    busy = child()
+    assert old.sha256 in ask(path, "www.one.test")  # its ETag
+    assert ask(path, "two.test").startswith("HTTP/1.1 200")
+    assert child() == busy, "the answers did not wait for it"
+    assert wait_until(lambda: child() != busy, 60)
+    assert old.sha256 in ask(path, "www.one.test")
+    newest = shelf.publish_slow("www.one.test")
+    assert wait_until(lambda: newest in ask(path, "www.one.test"))
+    last = int(child())
+    reader.kill()
+    assert wait_until(lambda: not Path(f"/proc/{last}").exists(), 30)
+
+
+def test_a_cold_name_of_many_rounds_is_served(work: Path, shelf: ShelfFolder, start: Start) -> None:
+    path = work / "http.sock"
+    sha256 = shelf.publish_slow("slow.test", rsa_key=True)
+    start("--http", f"unix:{path}")
+    assert wait_until(lambda: sha256 in ask(path, "slow.test"))
 
 
 @pytest.mark.skipif(bool(Envoy.missing()), reason=f"not installed: {Envoy.missing()}")

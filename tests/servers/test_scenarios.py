@@ -111,6 +111,15 @@ def test_a_replaced_certificate_is_served_and_no_handshake_fails(farm: Farm) -> 
     assert len(load.seen) >= 2
 
 
+def test_a_file_that_takes_long_to_open_is_served_and_no_handshake_fails(farm: Farm) -> None:
+    farm.serve_all()
+    with Load(farm.rig.port, "www.one.test") as load, Load(farm.rig.port, "two.test") as other:
+        farm.wait("www.one.test", farm.shelf.publish_slow("www.one.test", rsa_key=True))
+        farm.wait("late.test", farm.shelf.publish_slow("late.test"))
+    assert not load.failures, (load.failures, farm.rig.output())
+    assert not other.failures, (other.failures, farm.rig.output())
+
+
 def test_an_open_connection_survives_a_replacement(farm: Farm) -> None:
     farm.serve_all()
     with connect(farm.rig.port, "two.test") as connection:

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from certshelf.bundle import pfx
 from certshelf.bundle.model import Bundle
 from certshelf.names import HostName
 from certshelf.opening import open_shelf
+from certshelf.secret import Secret
 from tests.support.server_process import Process
 from tests.support.small_ca import SmallCa
 from tests.support.tls_probe import wait_until
@@ -31,6 +33,14 @@ class ShelfFolder:
         """Put a new certificate of one name on the shelf; its SHA-256."""
         bundle = self.ca.issue(name, rsa_key=rsa_key)
         self.shelf.publish(bundle)
+        self.current[name] = bundle
+        return bundle.sha256
+
+    def publish_slow(self, name: str, *, rsa_key: bool = False) -> str:
+        """As publish(), with the rounds of a password that people choose."""
+        bundle = self.ca.issue(name, rsa_key=rsa_key)
+        data = pfx.encode(bundle, Secret(PASSWORD), rounds=pfx.ROUNDS_HUMAN)
+        self.spoil(name, data)
         self.current[name] = bundle
         return bundle.sha256
 

@@ -20,10 +20,12 @@ class FakeFound:
 
 @dataclass
 class FakeSource:
-    """files: what is served. index: what the shelf holds, though it may not be readable yet."""
+    """files: what is served. index: what the shelf holds, though it may not be readable yet.
+    arriving: files that are being loaded."""
 
     files: dict[str, FakeFound] = field(default_factory=dict)
     index: set[str] = field(default_factory=set)
+    arriving: set[str] = field(default_factory=set)
     is_ready: bool = True
     listeners: list[Listener] = field(default_factory=list)
 
@@ -52,6 +54,9 @@ class FakeSource:
 
     def known(self, sni: str) -> bool:
         return any(file in self.index for file in self._files(sni))
+
+    def coming(self, sni: str) -> bool:
+        return any(file in self.arriving for file in self._files(sni))
 
     def hosts(self) -> Iterator[HostName]:
         return iter([HostName.from_file_name(file) for file in self.index])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from certshelf.bundle import pfx
 from certshelf.bundle.check import check
 from certshelf.bundle.model import Bundle
 from certshelf.errors import OlderBundle, RecordInvalid, Unvouched
 from certshelf.names import HostName
-from certshelf.shelf.files import decode
+from certshelf.shelf.files import Read, decode
 from certshelf.shelf.manifest import Record, State
 from certshelf.shelf.shelf import Shelf
 from certshelf.store.base import Version
@@ -37,11 +38,12 @@ def accept(
     version: Version,
     last: Served | None,
     generation: int = 0,
+    read: Read = pfx.decode,
 ) -> Served:
     """Prove that bytes of the store may be served under a file name.
 
     last: what is served under this name now. generation: the highest that this reader has seen of
-    the name; where records are demanded, an older one is not believed.
+    the name; where records are demanded, an older one is not believed. read: opens the PFX.
     Raises BundleError (they do not open, are not sound for the name, not valid now), OlderBundle
     (older than last, and no record calls it a rollback), Unvouched (records are demanded and none
     vouches for these bytes), StoreError (no record could be read).
@@ -49,7 +51,7 @@ def accept(
     record = _record(shelf, file) if shelf.manifest.is_signed else None
     if shelf.manifest.is_signed:
         _refuse_unvouched(file, data, record, generation)  # before a byte of it is decoded
-    served = _sound(shelf, file, data, version, record.generation if record else 0)
+    served = _sound(shelf, file, data, version, record.generation if record else 0, read)
     older = _is_older(served.bundle, last)
     if older and record is None:
         record = _record(shelf, file)
@@ -61,16 +63,18 @@ def accept(
     return served
 
 
-def accept_again(shelf: Shelf, file: str, data: bytes) -> Served:
+def accept_again(shelf: Shelf, file: str, data: bytes, read: Read = pfx.decode) -> Served:
     """Bytes that were accepted before, from this reader's own disk: sound for the name still?
 
     Raises BundleError. The store may be out of reach, so no record is asked for.
     """
-    return _sound(shelf, file, data, Version("disk"))
+    return _sound(shelf, file, data, Version("disk"), 0, read)
 
 
-def _sound(shelf: Shelf, file: str, data: bytes, version: Version, generation: int = 0) -> Served:
-    bundle = decode(data, shelf.passwords)
+def _sound(
+    shelf: Shelf, file: str, data: bytes, version: Version, generation: int, read: Read
+) -> Served:
+    bundle = decode(data, shelf.passwords, read)
     refusal = check(bundle, HostName.from_file_name(file), shelf.clock.now())
     if refusal is not None:
         raise refusal

@@ -1,8 +1,9 @@
 """Resolver: from the SNI name to the newest good bundle, at every handshake.
 
 The handshake path does bounded work: a dictionary, on a local shelf a stat, and after a change
-one decode. It never lists a folder, never does network I/O, never raises, and never drops what is
-served because of one error or one not-found.
+one decode; with a slow lane (the reader has one) only if that takes a few milliseconds. It never
+lists a folder, never does network I/O, never raises, and never drops what is served because of one
+error or one not-found.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from certshelf.bundle import pfx
 from certshelf.bundle.model import Bundle
 from certshelf.errors import (
     BundleRefused,
@@ -28,6 +30,8 @@ from certshelf.resolve.index import NameIndex
 from certshelf.resolve.keeper import Keeper
 from certshelf.resolve.limits import Forgetful, TokenBucket
 from certshelf.resolve.loading import Served, accept, accept_again, is_retired
+from certshelf.resolve.slow import SlowLane
+from certshelf.shelf.files import Read
 from certshelf.shelf.shelf import Shelf
 from certshelf.store.base import Blob, Version
 
@@ -41,6 +45,8 @@ _FIRST_LOOKS = {True: (5_000.0, 5_000.0), False: (200.0, 500.0)}
 """The same until the index stands, on a local store and on another: a farm that restarts asks for
 all its names at once."""
 _REFUSED_SECONDS = 10.0
+_SLOW_SECONDS = 60.0
+"""How long exact() waits for a file in the slow lane."""
 _HEALS = (BundleRefused, OlderBundle, Unvouched)
 """Refusals that time or a new record ends while the file stays as it is: asked again."""
 
@@ -81,6 +87,8 @@ class Resolver:
     disk: keeps the last good PFX of each name, so that a reader starts with the shelf unreachable.
     poll_seconds: how often the store is listed when nothing says that it changed.
     allow: the only names to serve, None for all that lie on the shelf.
+    lane: where files that take long are opened, in a child process; until then the last good one
+    is served, and a name that has none is answered as one that is not there yet. close() ends it.
     """
 
     def __init__(
@@ -90,6 +98,7 @@ class Resolver:
         disk: DiskCache | None = None,
         poll_seconds: float = POLL_SECONDS,
         allow: Callable[[HostName], bool] | None = None,
+        lane: SlowLane | None = None,
     ) -> None:
         self.shelf = shelf
         self._disk = disk
@@ -108,6 +117,7 @@ class Resolver:
         self._state = ResolverState()
         self._files = lru_cache(maxsize=50_000)(self._files_of)
         self._keeper = Keeper(self, self._index, shelf.store, poll_seconds, self._clock)
+        self._lane = lane
 
     def start(self) -> Resolver:
         """Begin to keep the index and what is served fresh, in the background; returns at once."""
@@ -117,6 +127,8 @@ class Resolver:
     def close(self) -> None:
         """Stop the background work; safe to repeat. What is served stays answerable."""
         self._keeper.close()
+        if self._lane is not None:
+            self._lane.close()
 
     def wait_ready(self, timeout_s: float) -> bool:
         """Wait until the index of names is complete; False after timeout_s seconds."""
@@ -134,10 +146,23 @@ class Resolver:
         return self._find(lambda: self._files(sni))
 
     def exact(self, host: HostName) -> Served | None:
-        """What the host's own file gives, a wildcard's too, without its wildcard. Never raises."""
+        """What the host's own file gives, a wildcard's too, without its wildcard. Never raises.
+
+        For the threads that copy: it waits for a file in the slow lane.
+        """
         if self._allow is not None and not self._allow(host):
             return None
-        return self._find(lambda: (host.file_name(),))
+        file = host.file_name()
+        found = self._find(lambda: (file,))
+        if self._lane is not None and self._lane.wait(file, _SLOW_SECONDS):
+            return self._find(lambda: (file,))
+        return found
+
+    def coming(self, sni: str) -> bool:
+        """Whether a bundle of a name that has none may be there in a moment."""
+        if self._lane is not None and any(file in self._lane for file in self._files(sni)):
+            return True
+        return not self.shelf.store.is_local and self.known(sni)
 
     def holds(self, host: HostName) -> bool:
         """Whether the index has the host's own file; costs the store nothing."""
@@ -182,6 +207,8 @@ class Resolver:
 
     def _look(self, file: str, served: Served) -> None:
         """One stat; reload when the file is another one. Another thread's reload is not awaited."""
+        if self._is_in_lane(file):
+            return
         try:
             version = self.shelf.store.look(file)
         except StoreError as error:
@@ -199,12 +226,15 @@ class Resolver:
             finally:
                 flight.release()
 
+    def _is_in_lane(self, file: str) -> bool:
+        return self._lane is not None and file in self._lane
+
     def _cold(self, file: str) -> Served | None:
-        if file in self._absent or not self._may_look(file):
+        if file in self._absent or self._is_in_lane(file) or not self._may_look(file):
             return None
         if not self.shelf.store.is_local:
             self._keeper.hurry(file)
-            return self._from_disk(file)
+            return self._take(file, self._copy(file), None)
         with self._flight(file):
             served = self._served.get(file)
             if served is None and not self._is_refused(file, self._version(file)):
@@ -250,11 +280,31 @@ class Resolver:
 
         Any failure leaves what was served, and is counted.
         """
-        last = self._served.get(file) or self._from_disk(file)
+        copy = None if file in self._served else self._copy(file)
+        blob = None
         try:
             blob = self.shelf.store.get(file)
             self._state.loads += 1
-            served = self._judge(file, blob, last) if blob else None
+        except StoreError as error:
+            self._store_failed(error)
+        return self._take(file, copy, blob)
+
+    def _take(self, file: str, copy: bytes | None, blob: Blob | None) -> Served | None:
+        """Open what the disk and the store gave, here or in the slow lane; what is served now."""
+        lane = self._lane
+        found = (copy, blob.data if blob else None)
+        if lane is None or not any(lane.is_slow(data) for data in found if data):
+            return self._open(file, copy, blob, pfx.decode)
+        if blob is not None:
+            self._index.add(file[: -len(SUFFIX)])
+        version = blob.version if blob else "disk"
+        lane.put(file, version, lambda: self._open(file, copy, blob, lane.decode))
+        return self._served.get(file)
+
+    def _open(self, file: str, copy: bytes | None, blob: Blob | None, read: Read) -> Served | None:
+        last = self._served.get(file) or self._open_copy(file, copy, read)
+        try:
+            served = self._judge(file, blob, last, read) if blob else None
         except StoreError as error:
             self._store_failed(error)
             return last
@@ -263,14 +313,14 @@ class Resolver:
         self._accept(served)
         return served
 
-    def _judge(self, file: str, blob: Blob, last: Served | None) -> Served | None:
+    def _judge(self, file: str, blob: Blob, last: Served | None, read: Read) -> Served | None:
         """What these bytes give, None when they are refused: for this very version, so that a
         good file which replaces a torn one meanwhile is read."""
         try:
             seen = max(
                 last.generation if last else 0, self._disk.generation(file) if self._disk else 0
             )
-            return accept(self.shelf, file, blob.data, blob.version, last, seen)
+            return accept(self.shelf, file, blob.data, blob.version, last, seen, read)
         except StoreError:
             raise
         except CertshelfError as error:
@@ -328,13 +378,14 @@ class Resolver:
         stem = served.file[: -len(SUFFIX)]
         # Locally a first load is what the index promised and the asker awaits: no news to others.
         is_first = served.file not in self._served and stem in self._index
+        is_awaited = is_first and self.shelf.store.is_local and not self._is_in_lane(served.file)
         self._served[served.file] = served
         self._refused.pop(served.file, None)
         self._absent.discard(served.file)
         self._index.add(stem)
         if self._disk:
             self._keeper.later(self._disk.put, served.file, served.data, served.generation)
-        if not (is_first and self.shelf.store.is_local):
+        if not is_awaited:
             self._keeper.later(self.tell, frozenset({stem}))
 
     def _refuse(self, file: str, version: Version, why: str, seconds: float) -> None:
@@ -342,18 +393,17 @@ class Resolver:
             self._refused.clear()
         self._refused[file] = _Refusal(version, why, self._clock.monotonic() + seconds)
 
-    def _from_disk(self, file: str) -> Served | None:
-        if self._disk is None:
-            return None
-        data = self._disk.get(file)
+    def _copy(self, file: str) -> bytes | None:
+        return self._disk.get(file) if self._disk else None
+
+    def _open_copy(self, file: str, data: bytes | None, read: Read) -> Served | None:
         if data is None:
             return None
         try:
-            served = accept_again(self.shelf, file, data)
+            served = accept_again(self.shelf, file, data, read)
         except CertshelfError:
             return None
-        self._served.setdefault(file, served)
-        return served
+        return self._served.setdefault(file, served)
 
     def _store_failed(self, error: StoreError) -> None:
         self._state.store_errors += 1
@@ -398,7 +448,7 @@ class Resolver:
             looks=state.looks,
             misses=state.misses,
             store_errors=state.store_errors,
-            surprises=state.surprises,
+            surprises=state.surprises + (self._lane.surprises if self._lane else 0),
             last_store_error=state.last_store_error,
             refused={file: refusal.why for file, refusal in list(self._refused.items())},
         )

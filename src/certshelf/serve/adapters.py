@@ -14,7 +14,7 @@ from certshelf.serve.apache import ApacheReloader
 from certshelf.serve.batched import Batched
 from certshelf.serve.haproxy import HaproxyPusher
 from certshelf.serve.haproxy_api import RuntimeApi
-from certshelf.serve.http import COLD_WAIT_SECONDS, PemEndpoint
+from certshelf.serve.http import PemEndpoint
 from certshelf.serve.live import LiveSource
 from certshelf.serve.log import ReaderLog
 from certshelf.serve.mirror import Mirror
@@ -83,12 +83,10 @@ async def _start_http(
     log: ReaderLog,
     mirror: Mirror | None,
 ) -> None:
-    is_local = source.resolver.shelf.store.is_local
     endpoint = PemEndpoint(
         source,
         pems,
         log,
-        cold_wait_s=0.0 if is_local else COLD_WAIT_SECONDS,
         on_handout=mirror.want if mirror and settings.mirror_lazily else lambda found: None,
     )
     adapters.add("http", endpoint.close)

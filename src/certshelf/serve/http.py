@@ -66,7 +66,7 @@ class _BadRequest(Exception):
 class PemEndpoint:
     """Answers `GET [/SECRET]/cert?server_name=NAME`; runs in the event loop that starts it.
 
-    cold_wait_s: 0 for a local shelf, where the resolver's first answer is final.
+    cold_wait_s: how long a request waits for a bundle that is on its way.
     on_handout: called with each file whose bundle was given: a lazy mirror's `want`.
     """
 
@@ -76,7 +76,7 @@ class PemEndpoint:
         pems: PemCache,
         log: ReaderLog,
         *,
-        cold_wait_s: float = 0.0,
+        cold_wait_s: float = COLD_WAIT_SECONDS,
         on_handout: Callable[[Found], object] = lambda found: None,
     ) -> None:
         self._source = source
@@ -190,18 +190,19 @@ class PemEndpoint:
         return _Answer("200 OK", pem.combined, etag, "application/x-pem-file")
 
     async def _find(self, sni: str) -> Found | None:
-        """Look for a name, waiting a bounded time for a known one that is still loading."""
+        """Look for a name, waiting a bounded time for one that is still loading."""
         found = self._source.find(sni)
-        if found is not None or not self._cold_wait_s or not self._source.known(sni):
+        if found is not None or sni in self._waited_in_vain or not self._source.coming(sni):
             return found
-        if sni in self._waited_in_vain:
-            return None
         loop = asyncio.get_running_loop()
         deadline, pause = loop.time() + self._cold_wait_s, 0.005
         while found is None and loop.time() < deadline:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.1)
+            was_coming = self._source.coming(sni)
             found = self._source.find(sni)
+            if not was_coming:
+                break
         if found is None:
             self._waited_in_vain.add(sni)
         return found

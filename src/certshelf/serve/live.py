@@ -49,6 +49,10 @@ class LiveSource:
         """See BundleSource."""
         return self._resolver.known(sni)
 
+    def coming(self, sni: str) -> bool:
+        """See BundleSource."""
+        return self._resolver.coming(sni)
+
     def hosts(self) -> Iterator[HostName]:
         """See BundleSource."""
         return self._resolver.hosts()

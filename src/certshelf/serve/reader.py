@@ -21,6 +21,7 @@ from certshelf.errors import CertshelfError, ConfigError
 from certshelf.printable import one_line
 from certshelf.resolve.disk import DiskCache
 from certshelf.resolve.resolver import Resolver
+from certshelf.resolve.slow import SlowLane
 from certshelf.serve.adapters import Adapters, start_adapters
 from certshelf.serve.live import LiveSource
 from certshelf.serve.log import ReaderLog
@@ -113,6 +114,7 @@ def open_resolver(settings: ReaderSettings) -> Resolver:
         disk=DiskCache(settings.cache) if settings.cache else None,
         poll_seconds=settings.poll_s,
         allow=read_names(settings.names),
+        lane=SlowLane(),
     )
 
 

@@ -40,7 +40,9 @@ class BundleSource(Protocol):
         ...
 
     def exact(self, host: HostName) -> Found | None:
-        """The newest good one of the host's own file, a wildcard's too; never raises."""
+        """The newest good one of the host's own file, a wildcard's too; never raises.
+
+        It may wait while a file is opened: not for an event loop."""
         ...
 
     def holds(self, host: HostName) -> bool:
@@ -49,6 +51,10 @@ class BundleSource(Protocol):
 
     def known(self, sni: str) -> bool:
         """Whether the name index holds the name or its wildcard; costs the store nothing."""
+        ...
+
+    def coming(self, sni: str) -> bool:
+        """Whether a name that find() has nothing for is being loaded; costs the store nothing."""
         ...
 
     def hosts(self) -> Iterator[HostName]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -27,6 +28,8 @@ from certshelf.shelf.manifest import Record, State
 
 Passwords = tuple[Secret | None, ...]
 """The shelf's password first, then older ones that may still open some files."""
+Read = Callable[[bytes, Secret | None], Bundle]
+"""Opens a PFX: as pfx.decode() does, or by it in another process."""
 
 _SYMPTOM = (
     "IIS does not serve this file; its logs and IIS Manager say "
@@ -100,12 +103,15 @@ def examine(
     )
 
 
-def decode(data: bytes, passwords: Passwords) -> Bundle:
-    """Read a PFX by the first password that opens it; the first password's error when none does."""
+def decode(data: bytes, passwords: Passwords, read: Read = pfx.decode) -> Bundle:
+    """Read a PFX by the first password that opens it; the first password's error when none does.
+
+    read: opens it with one password.
+    """
     first: PfxPasswordWrong | None = None
     for password in passwords or (None,):
         try:
-            return pfx.decode(data, password)
+            return read(data, password)
         except PfxPasswordWrong as error:
             first = first or error
     assert first is not None  # noqa: S101  (the loop ran at least once)

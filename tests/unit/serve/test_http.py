@@ -95,6 +95,20 @@ def test_what_may_lie_on_the_shelf_is_never_called_a_miss() -> None:
     assert answer.startswith(b"HTTP/1.1 503 ")
 
 
+def test_a_name_that_is_being_loaded_is_awaited() -> None:
+    source = FakeSource(index={"www.one.test.pfx"}, arriving={"www.one.test.pfx"})
+
+    async def run() -> bytes:
+        async with endpoint(source, io.StringIO()) as ask:
+            asking = asyncio.create_task(ask(get(f"/{PATH}/cert?server_name=www.one.test")))
+            await asyncio.sleep(0)
+            source.put("www.one.test", BUNDLE)
+            source.arriving.clear()
+            return await asking
+
+    assert asyncio.run(run()).endswith(BUNDLE.to_pem())
+
+
 def test_an_unchanged_certificate_is_not_sent_again() -> None:
     target = f"/{PATH}/cert?server_name=www.one.test"
     (answer,) = answers(get(target, f'If-None-Match: "{BUNDLE.sha256}"'))
