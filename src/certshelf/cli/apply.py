@@ -33,22 +33,25 @@ def command(home: Path | None, file: Path, dry_run: bool, prune: bool, as_json: 
 
     Nothing is issued yet, and no file of the shelf is touched.
     """
-    from certshelf.manage.changes import apply_changes, plan_changes
+    from certshelf.manage.changes import apply_changes, plan_changes, with_tasks
     from certshelf.manage.declared import parse
     from certshelf.manage.importing.base import MAX_EXPORT, read_text
     from certshelf.manage.manager import open_manager
 
     text = read_text(file, MAX_EXPORT)
     with open_manager(home) as manager:
-        wishes = parse(text, str(file), manager.settings.certificates)
+        declared = parse(text, str(file), manager.settings.certificates)
         with manager.database.read() as records:
-            there = records.certificates.all()
-        changes = plan_changes(wishes, there, prune=prune)
-        if not dry_run:
-            apply_changes(manager, changes)
+            there, tasks = records.certificates.all(), records.tasks.by_certificate()
+        changes = with_tasks(
+            plan_changes([one.wish for one in declared], there, prune=prune),
+            {one.wish.name: one.tasks for one in declared},
+            {one.name: tasks.get(one.id, []) for one in there},
+        )
+        apply_changes(manager, changes, dry_run=dry_run)
     print_changes(changes, dry_run=dry_run, as_json=as_json)
     if not prune and not as_json:
-        named = {wish.name for wish in wishes}
+        named = {one.wish.name for one in declared}
         if rest := sum(one.name not in named for one in there):
             output.say(f"   {rest} more not named in {file}: --prune removes them", err=True)
 

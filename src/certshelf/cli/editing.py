@@ -21,6 +21,7 @@ from certshelf.cli.wishing import as_wished, csr_option, wish_options
 @csr_option
 @wish_options
 @challenge_options
+@click.option("--dry-run", is_flag=True, help="Show the changes, make none.")
 @click.pass_obj
 def edit(
     home: Path | None,
@@ -30,6 +31,7 @@ def edit(
     more: tuple[str, ...],
     fewer: tuple[str, ...],
     csr: Path | None,
+    dry_run: bool,
     **given: Any,
 ) -> None:
     """Change what NAME shall be; what is not given stays. Takes effect at the next request."""
@@ -56,11 +58,11 @@ def edit(
             wish = with_csr(wish, read_csr_file(csr))
         wish = replace(wish, challenges=with_choices(was.challenges, chosen_challenges(given)))
         (change,) = plan_changes([wish], [was], prune=False)
-        apply_changes(manager, [change])
+        apply_changes(manager, [change], dry_run=dry_run)
     for field, before, after in change.fields:
         output.say(f"   {field}: {before} -> {after}")
-    same = change.action is Action.SAME
-    output.ok(f"{name} {'is like that already' if same else 'changed'}")
+    done = "would change; nothing was changed" if dry_run else "changed"
+    output.ok(f"{name} {'is like that already' if change.action is Action.SAME else done}")
 
 
 @click.command()

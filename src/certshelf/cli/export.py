@@ -20,7 +20,7 @@ from certshelf.cli import output
 )
 @click.pass_obj
 def command(home: Path | None, form: str) -> None:
-    """Print the managed certificates: certs.toml for `certshelf apply`, JSON or CSV.
+    """Print certificates and their tasks: certs.toml for `certshelf apply`, JSON or CSV.
 
     Wishes only: no key, no secret, no state. Redirect it to a file.
     """
@@ -28,6 +28,10 @@ def command(home: Path | None, form: str) -> None:
     from certshelf.manage.manager import open_manager
 
     with open_manager(home) as manager, manager.database.read() as records:
-        found = records.certificates.all()
+        tasks = records.tasks.by_certificate()
+        found = [
+            declared.Declared(one, tuple(tasks.get(one.id, ())))
+            for one in records.certificates.all()
+        ]
     write = {"toml": declared.to_toml, "json": declared.to_json, "csv": declared.to_csv}[form]
     output.say(write(found), nl=False)

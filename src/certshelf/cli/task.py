@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
     from certshelf.manage.model import Task, TaskRun
 
 _TRIGGERS = ["success", "error", "any", "manual", "skipped"]
+_EDITS = {
+    "rename": "name",
+    "credential": "credential",
+    "reason": "skip_reason",
+    "order": "position",
+    "timeout": "timeout_s",
+}
+"""Option of `edit` -> attribute of Task, for those that are taken as they are."""
 
 
 @click.group()
@@ -69,6 +78,67 @@ def add(
     with open_manager(home) as manager:
         added = add_task(manager, certificate, task, position=order)
     output.ok(f"task {added.name} added: certshelf task run {certificate} {added.name} tries it")
+
+
+@command.command()
+@click.argument("certificate")
+@click.argument("name")
+@click.option("--rename", metavar="NEW", help="Another name for it.")
+@click.option("--set", "texts", multiple=True, metavar="KEY=VALUE", help="A setting; repeatable.")
+@click.option("--set-json", "values", multiple=True, metavar="KEY=JSON", help="The same, typed.")
+@click.option("--unset", multiple=True, metavar="KEY", help="A setting that goes back to default.")
+@click.option("--credential", help='The login or secret that it uses; "" for none.')
+@click.option("--before/--after", default=None, help="Run it before the request, or after it.")
+@click.option("--on", "trigger", type=click.Choice(_TRIGGERS), help="When.")
+@click.option("--reason", help="Why it is skipped.")
+@click.option("--order", type=click.IntRange(0, 10_000), help="Its place; the same: at once.")
+@click.option("--timeout", type=float, help="Seconds that it has.")
+@click.option("--dry-run", is_flag=True, help="Show the changes, make none.")
+@click.pass_obj
+def edit(
+    home: Path | None,
+    /,
+    certificate: str,
+    name: str,
+    dry_run: bool,
+    **given: Any,
+) -> None:
+    """Change what task NAME of CERTIFICATE shall be; what is not given stays, its runs too.
+
+    A setting that is given replaces the one of that name. Takes effect at the next run.
+    """
+    from certshelf.manage.manager import open_manager
+    from certshelf.manage.task_records import edit_task
+
+    with open_manager(home) as manager:
+        fields = edit_task(
+            manager, certificate, name, lambda task: _edited(task, given), dry_run=dry_run
+        )
+    for field, was, new in fields:
+        output.say(f"   {field}: {was} -> {new}")
+    done = "would change; nothing was changed" if dry_run else "changed"
+    output.ok(f"task {name} {done if fields else 'is like that already'}")
+
+
+def _edited(task: Task, given: Mapping[str, Any]) -> Task:
+    """The task with what the options say."""
+    from dataclasses import replace
+
+    from certshelf.deploy.triggers import Phase, Trigger
+
+    settings = {**task.settings, **_settings(given["texts"], given["values"])}
+    for key in given["unset"]:
+        settings.pop(key, None)
+    changes: dict[str, Any] = {"settings": settings}
+    if given["before"] is not None:
+        changes["phase"] = Phase.BEFORE if given["before"] else Phase.AFTER
+    if given["trigger"]:
+        trigger = changes["trigger"] = Trigger(given["trigger"])
+        changes["skip_reason"] = task.skip_reason if trigger is Trigger.SKIPPED else ""
+    for option, attribute in _EDITS.items():
+        if given[option] is not None:
+            changes[attribute] = given[option]
+    return replace(task, **changes)
 
 
 @command.command("types")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -13,9 +14,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from certshelf.bundle.model import Bundle
 from certshelf.manage.certificates import require_possible
+from certshelf.manage.declared_tasks import tasks_fields
 from certshelf.manage.manager import Manager
-from certshelf.manage.model import CertificateStatus, IssuedRecord, ManagedCertificate, State
+from certshelf.manage.model import CertificateStatus, IssuedRecord, ManagedCertificate, State, Task
 from certshelf.manage.plan import renewal_time
+from certshelf.manage.task_records import put_tasks
 from certshelf.manage.wish import WISHES, show
 from certshelf.secret import Secret
 
@@ -42,7 +45,7 @@ class Change:
     """One line of a plan.
 
     wish: as it shall be; None for REMOVE and LEFT. fields: (field, was, shall be) of a CHANGE.
-    bundle: issued elsewhere, to start from.
+    bundle: issued elsewhere, to start from. tasks: as they shall be; None leaves them as they are.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Change:
     fields: Fields = ()
     notes: tuple[str, ...] = ()
     bundle: Bundle | None = None
+    tasks: tuple[Task, ...] | None = None
 
     def as_json(self) -> dict[str, object]:
         """For programs."""
@@ -83,26 +87,53 @@ def _change(wish: ManagedCertificate, was: ManagedCertificate | None) -> Change:
         for field, attribute in WISHES.items()
         if getattr(was, attribute) != getattr(wish, attribute)
     )
-    if not fields:
-        return Change(wish.name, Action.SAME, wish)
     kept = replace(wish, id=was.id, status=was.status, created_at=was.created_at)
-    return Change(wish.name, Action.CHANGE, kept, fields)
+    return Change(wish.name, Action.CHANGE if fields else Action.SAME, kept, fields)
 
 
-def apply_changes(manager: Manager, changes: Sequence[Change]) -> int:
+def with_tasks(
+    changes: Iterable[Change],
+    wished: Mapping[str, tuple[Task, ...] | None],
+    there: Mapping[str, Sequence[Task]],
+) -> list[Change]:
+    """The same plan with what becomes of the tasks, by the certificate's name.
+
+    wished: None for a certificate whose tasks stay as they are.
+    """
+    return [_with_tasks(c, wished.get(c.name), there.get(c.name, ())) for c in changes]
+
+
+def _with_tasks(change: Change, wished: tuple[Task, ...] | None, there: Sequence[Task]) -> Change:
+    if wished is None or change.wish is None:
+        return change
+    fields = tasks_fields(there, wished)
+    if not fields:
+        return change
+    action = Action.CHANGE if change.action is Action.SAME else change.action
+    return replace(change, action=action, fields=change.fields + fields, tasks=wished)
+
+
+def apply_changes(manager: Manager, changes: Sequence[Change], *, dry_run: bool = False) -> int:
     """Make them in one transaction; how many were made. RecordError, and none is, for a bad one.
 
     Nothing is issued and no file of the shelf is touched. A change that no issued certificate can
     show (hosts, key) makes the next request issue a new one. Safe to repeat after a new plan.
+    dry_run: undo them at the end: whether they could be made is known then.
     """
     todo = [c for c in changes if c.action in (Action.ADD, Action.CHANGE, Action.REMOVE)]
     if not todo:
         return 0
     now = manager.clock.now()
-    with manager.database.write() as records:
+    with suppress(_DryRun), manager.database.write() as records:
         for change in todo:
             _make(records, change, now)
+        if dry_run:
+            raise _DryRun
     return len(todo)
+
+
+class _DryRun(Exception):
+    """Everything could be done."""
 
 
 def _make(records: Records, change: Change, now: datetime) -> None:
@@ -112,14 +143,17 @@ def _make(records: Records, change: Change, now: datetime) -> None:
         return
     require_possible(records, change.wish)
     if change.action is Action.ADD:
-        _add(records, change.wish, change.bundle, now)
-        data: dict[str, object] = {"hosts": list(change.wish.names)}
-        data["issuer"] = change.wish.issuer
-        records.events.append(now, "certificate.added", change.name, data)
+        wish = _add(records, change.wish, change.bundle, now)
+        data: dict[str, object] = {"hosts": list(wish.names)}
+        data["issuer"] = wish.issuer
+        records.events.append(now, "certificate.added", wish.name, data)
     else:
-        _edit(records, change.wish, change.fields)
+        wish = change.wish
+        _edit(records, wish, change.fields)
         data = {"fields": [field for field, _, _ in change.fields]}
-        records.events.append(now, "certificate.changed", change.name, data)
+        records.events.append(now, "certificate.changed", wish.name, data)
+    if change.tasks is not None:
+        put_tasks(records, wish, change.tasks, now)
 
 
 def _edit(records: Records, wish: ManagedCertificate, fields: Fields) -> None:
@@ -128,11 +162,13 @@ def _edit(records: Records, wish: ManagedCertificate, fields: Fields) -> None:
         records.certificates.set_status(wish.id, replace(wish.status, renew_at=None, retry_at=None))
 
 
-def _add(records: Records, wish: ManagedCertificate, bundle: Bundle | None, now: datetime) -> None:
+def _add(
+    records: Records, wish: ManagedCertificate, bundle: Bundle | None, now: datetime
+) -> ManagedCertificate:
     """Store a new one, and what is issued for it elsewhere as its first bundle."""
     added = records.certificates.add(replace(wish, created_at=now))
     if bundle is None or {name.ascii for name in bundle.names} != set(wish.names):
-        return
+        return added
     key = bundle.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     records.issued.put(issued_record(added, bundle, now), Secret(key.decode()))
     status = CertificateStatus(
@@ -145,6 +181,7 @@ def _add(records: Records, wish: ManagedCertificate, bundle: Bundle | None, now:
         renew_at=renewal_time(bundle.not_before, bundle.not_after, random.Random()),  # noqa: S311
     )
     records.certificates.set_status(added.id, status)
+    return added
 
 
 def issued_record(wish: ManagedCertificate, bundle: Bundle, now: datetime) -> IssuedRecord:

@@ -10,22 +10,31 @@ import io
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from certshelf.errors import BundleError, ConfigError, NameInvalid, RecordError
-from certshelf.manage.model import ChallengeChoice, ManagedCertificate, Mode, check_name
+from certshelf.manage.declared_tasks import as_table, parse_tasks
+from certshelf.manage.model import ChallengeChoice, ManagedCertificate, Mode, Task, check_name
 from certshelf.manage.settings import CertificateSettings
 from certshelf.manage.wish import WISHES, plain, sorted_out
 from certshelf.printable import escaped_json
 
-_TABLE = "certificate"
+_TABLE, _TASKS = "certificate", "tasks"
 _LISTS = ("hosts", "fallbacks", "tags", "groups")
 _FLAGS = ("reuse_key", "auto_renew")
 _CSV = ("siteid", "name", "domains", "includeinautorenew", "issuer", "key", "mode", "tags")
 
 
-def parse(text: str, where: str, defaults: CertificateSettings) -> list[ManagedCertificate]:
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A certificate of the file. tasks: None when the file does not speak of them."""
+
+    wish: ManagedCertificate
+    tasks: tuple[Task, ...] | None = None
+
+
+def parse(text: str, where: str, defaults: CertificateSettings) -> list[Declared]:
     """The wishes in a file; where: its name, for messages. ConfigError says what is wrong.
 
     What a wish does not say is as in the settings' [certificates].
@@ -40,13 +49,20 @@ def parse(text: str, where: str, defaults: CertificateSettings) -> list[ManagedC
     tables = document.get(_TABLE, [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ConfigError(f"{where}: expected [[{_TABLE}]] tables, two brackets on each side")
-    wishes: dict[str, ManagedCertificate] = {}
+    found: dict[str, Declared] = {}
     for number, table in enumerate(tables, 1):
-        wish = _wish(table, f"{where}: certificate {number}", defaults)
-        if wish.name in wishes:
-            raise ConfigError(f"{where}: there are two certificates {wish.name!r}")
-        wishes[wish.name] = wish
-    return list(wishes.values())
+        one = _declared(table, f"{where}: certificate {number}", defaults)
+        if one.wish.name in found:
+            raise ConfigError(f"{where}: there are two certificates {one.wish.name!r}")
+        found[one.wish.name] = one
+    return list(found.values())
+
+
+def _declared(table: Mapping[str, Any], where: str, defaults: CertificateSettings) -> Declared:
+    wish = _wish({key: value for key, value in table.items() if key != _TASKS}, where, defaults)
+    if _TASKS not in table:
+        return Declared(wish)
+    return Declared(wish, parse_tasks(f"{where} ({wish.name})", table[_TASKS]))
 
 
 def _wish(
@@ -60,7 +76,7 @@ def _wish(
         if key != "name" and key not in WISHES:
             raise ConfigError(
                 f"{where}: {key!r} is no field of a certificate",
-                hint="these are: name, " + ", ".join(WISHES),
+                hint=f"these are: name, {', '.join(WISHES)}, {_TASKS}",
             )
     values: dict[str, Any] = {
         "issuer": defaults.issuer,
@@ -144,45 +160,54 @@ def _challenges(where: str, value: object) -> tuple[ChallengeChoice, ...]:
     return tuple(found)
 
 
-def as_objects(certificates: Iterable[ManagedCertificate]) -> list[dict[str, object]]:
+def as_objects(declared: Iterable[Declared]) -> list[dict[str, object]]:
     """Wishes as plain objects; what is as by default is left out, but for what everybody reads."""
     bare = ManagedCertificate("", ())
     always = ("hosts", "issuer", "key", "mode")
-    return [
-        {"name": one.name}
-        | {
-            key: plain(getattr(one, attribute))
-            for key, attribute in WISHES.items()
-            if key in always or getattr(one, attribute) != getattr(bare, attribute)
-        }
-        for one in certificates
-    ]
+    found = []
+    for one in declared:
+        table: dict[str, object] = {"name": one.wish.name}
+        for key, attribute in WISHES.items():
+            value = getattr(one.wish, attribute)
+            if key in always or value != getattr(bare, attribute):
+                table[key] = plain(value)
+        if one.tasks:
+            table[_TASKS] = [as_table(task) for task in one.tasks]
+        found.append(table)
+    return found
 
 
-def to_toml(certificates: Iterable[ManagedCertificate]) -> str:
+def to_toml(declared: Iterable[Declared]) -> str:
     """The file that `parse` reads back as the same wishes."""
     lines = ["# What certshelf keeps issued: certshelf apply FILE makes it so.", ""]
-    for one in as_objects(certificates):
-        lines.append(f"[[{_TABLE}]]")
-        lines += [f"{key} = {_toml(value)}" for key, value in one.items()]
-        lines.append("")
+    for one in as_objects(declared):
+        tasks = one.pop(_TASKS, [])
+        assert isinstance(tasks, list)  # noqa: S101 - as_objects() made it
+        lines += _table(_TABLE, one)
+        for task in tasks:
+            lines += _table(f"{_TABLE}.{_TASKS}", task)
     return "\n".join(lines)
 
 
-def to_json(certificates: Iterable[ManagedCertificate]) -> str:
+def _table(name: str, values: Mapping[str, object]) -> list[str]:
+    return [f"[[{name}]]", *(f"{key} = {_toml(value)}" for key, value in values.items()), ""]
+
+
+def to_json(declared: Iterable[Declared]) -> str:
     """The same as one JSON document."""
-    return escaped_json(json.dumps(as_objects(certificates), ensure_ascii=False, indent=2)) + "\n"
+    return escaped_json(json.dumps(as_objects(declared), ensure_ascii=False, indent=2)) + "\n"
 
 
-def to_csv(certificates: Iterable[ManagedCertificate]) -> str:
+def to_csv(declared: Iterable[Declared]) -> str:
     """Columns as Certify's import reads them, and three of ours behind; hosts joined by `;`.
 
-    Certify knows no quotes: no value here holds a comma, a quote or a line break.
+    Certify knows no quotes: no value here holds a comma, a quote or a line break. No task is in
+    it.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n", quoting=csv.QUOTE_NONE, escapechar="\\")
     writer.writerow(_CSV)
-    for one in certificates:
+    for one in (each.wish for each in declared):
         hosts = ";".join(one.names)
         renew = "true" if one.auto_renew else "false"
         tags = ";".join(tag.replace(",", " ") for tag in one.tags)
@@ -195,6 +220,8 @@ def _toml(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, list):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, (int, float)):
+        return repr(value)
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{_toml(k)} = {_toml(v)}" for k, v in value.items()) + " }"
     # A JSON string is a TOML basic string, but for DEL; the rest is what no terminal shows.

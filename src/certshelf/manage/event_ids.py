@@ -44,6 +44,7 @@ KINDS: Mapping[str, EventKind] = MappingProxyType(
         "task.failed": EventKind(1131, _ERROR, "a deployment task failed; stale names what is old"),
         "task.added": EventKind(1132, _INFO, "a deployment task was added"),
         "task.removed": EventKind(1133, _WARNING, "a deployment task was removed"),
+        "task.changed": EventKind(1134, _INFO, "what is wanted of a deployment task was changed"),
         "clock.wrong": EventKind(1120, _ERROR, "this machine's clock is not the CA's: no renewals"),
         "file.published": EventKind(1200, _INFO, "a file of a shelf was written and read back"),
         "file.failed": EventKind(1201, _ERROR, "a file of a shelf could not be written"),

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from certshelf.bundle.model import Bundle, LeafChain
-from certshelf.errors import BundleError, ShelfError
+from certshelf.errors import BundleError, RecordError, ShelfError
 from certshelf.manage.credentials import read_secret
 from certshelf.manage.groups import get_group
 from certshelf.manage.manager import Manager
@@ -40,6 +40,25 @@ def shelves_of(manager: Manager, certificate: ManagedCertificate) -> tuple[Shelf
         return shelves
     own = read_secret(manager.home, manager.settings, certificate.password_credential)
     return tuple(shelf.under_password(own) for shelf in shelves)
+
+
+def password_credential(manager: Manager, certificate: ManagedCertificate) -> str:
+    """The credential with the password of a certificate's PFX files.
+
+    RecordError when it belongs to groups that have different ones and has none of its own.
+    """
+    if certificate.password_credential:
+        return certificate.password_credential
+    main = manager.settings.shelf.password_credential
+    with manager.database.read() as records:
+        groups = [get_group(records, name) for name in certificate.groups]
+    found = {group.password_credential or main for group in groups} or {main}
+    if len(found) > 1:
+        raise RecordError(
+            f"the groups of {certificate.name} have different PFX passwords",
+            hint="say which one the task uses: --set password=CREDENTIAL",
+        )
+    return found.pop()
 
 
 def open_group_shelf(manager: Manager, name: str) -> Shelf:
@@ -116,6 +135,7 @@ def credentials_of(
             shelf.store_credential or main.store_credential,
         )
     ]
+    names.append(certificate.password_credential)
     return tuple(dict.fromkeys(name for name in names if name))
 
 

@@ -21,6 +21,7 @@ from certshelf.errors import CertshelfError, DeployError, RecordError
 from certshelf.manage.credentials import note_use, read_credential
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import ManagedCertificate, Task, TaskRun
+from certshelf.manage.publishing import issued_bundle, password_credential
 from certshelf.manage.shelves import signing_key
 from certshelf.secret import Secret
 
@@ -147,8 +148,6 @@ def run_by_hand(manager: Manager, name: str, task_name: str) -> Ran:
 
     RecordError when there is no such task.
     """
-    from certshelf.manage.publishing import issued_bundle
-
     with manager.database.read() as records:
         certificate = records.certificates.get(name)
         task = find_task(records, certificate, task_name)
@@ -185,8 +184,7 @@ def context_of(
         return Login(found.username, found.secret)
 
     def password() -> Secret | None:
-        own = certificate.password_credential
-        return credential(own or manager.settings.shelf.password_credential).secret
+        return credential(password_credential(manager, certificate)).secret
 
     return Context(
         certificate=certificate.name,

@@ -272,3 +272,55 @@ def test_show_says_how_names_are_proved_and_which_tasks_there_are(certshelf: Com
     ]
     said = certshelf("cert", "show", "web")[1]
     assert "http-01 for * port=8080" in said
+
+
+def task(certshelf: Command, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(certshelf("task", "show", "web", name, "--json")[1])
+    return found
+
+
+def test_a_task_is_edited_and_keeps_its_runs(certshelf: Command, tmp_path: Path) -> None:
+    certshelf("cert", "add", "a.test", "--name", "web")
+    store = tmp_path / "second"
+    store.mkdir()
+    certshelf("task", "add", "web", "deploy-to-shelf", "--name", "copy", "--set", f"store={store}")
+    assert certshelf("cert", "request", "web")[0] == 0
+    edit = ("task", "edit", "web", "copy", "--set", "profile=windows-2016", "--on", "manual")
+    status, said, _ = certshelf(*edit, "--order", 5, "--rename", "second", "--dry-run")
+    assert (status, "task copy: name: copy -> second" in said) == (0, True)
+    assert "nothing was changed" in said
+    assert task(certshelf, "copy")["on"] == "success"
+    assert certshelf(*edit, "--order", 5, "--rename", "second")[0] == 0
+    second = task(certshelf, "second")
+    assert second["settings"] == {"store": str(store), "profile": "windows-2016"}
+    assert (second["on"], second["order"], len(second["runs"])) == ("manual", 5, 1)
+    assert certshelf("task", "edit", "web", "second", "--unset", "profile")[0] == 0
+    assert task(certshelf, "second")["settings"] == {"store": str(store)}
+    assert "is like that already" in certshelf("task", "edit", "web", "second", "--order", 5)[1]
+
+
+def test_a_task_cannot_be_edited_into_what_cannot_be(certshelf: Command) -> None:
+    certshelf("cert", "add", "a.test", "--name", "web")
+    certshelf("task", "add", "web", "wait", "--set", "seconds=1")
+    certshelf("task", "add", "web", "wait", "--name", "other", "--set", "seconds=1")
+    for options, says in (
+        (["--set", "minutes=1"], "no setting 'minutes'"),
+        (["--unset", "seconds"], "wait needs seconds"),
+        (["--on", "skipped"], "needs a reason"),
+        (["--timeout", "0"], "more than 0"),
+        (["--credential", "nobody"], "no credential 'nobody'"),
+        (["--rename", "other"], "one with that name already"),
+        (["--rename", "A B"], "no name for a task"),
+    ):
+        status, _, said = certshelf("task", "edit", "web", "wait", *options)
+        assert (status, says in said) == (1, True), said
+    assert certshelf("task", "edit", "web", "gone", "--order", 1)[0] == 1
+    assert task(certshelf, "wait")["settings"] == {"seconds": "1"}
+
+
+def test_a_certificates_edit_can_be_tried_first(certshelf: Command) -> None:
+    certshelf("cert", "add", "a.test", "--name", "web")
+    status, said, _ = certshelf("cert", "edit", "web", "--add-host", "b.test", "--dry-run")
+    assert (status, "hosts: a.test -> a.test, b.test" in said) == (0, True)
+    assert shown(certshelf, "web")["hosts"] == ["a.test"]
+    assert certshelf("cert", "edit", "web", "--issuer", "nobody", "--dry-run")[0] == 1

@@ -14,11 +14,13 @@ from tests.support.bundles import make_bundle
 from tests.support.records import certificate
 
 from certshelf.cli.main import run
+from certshelf.deploy.triggers import Phase, Trigger
 from certshelf.errors import ConfigError
 from certshelf.manage import declared
 from certshelf.manage.changes import Action, plan_changes
+from certshelf.manage.declared import Declared
 from certshelf.manage.importing import certify_csv
-from certshelf.manage.model import ChallengeChoice, ManagedCertificate, Mode
+from certshelf.manage.model import ChallengeChoice, ManagedCertificate, Mode, Task
 from certshelf.manage.settings import CertificateSettings
 from certshelf.secret import Secret
 
@@ -26,8 +28,12 @@ DEFAULTS = CertificateSettings()
 Cli = Callable[..., int]
 
 
-def parse(text: str) -> list[ManagedCertificate]:
+def parse(text: str) -> list[Declared]:
     return declared.parse(text, "certs.toml", DEFAULTS)
+
+
+def wishes(*certificates: ManagedCertificate) -> list[Declared]:
+    return [Declared(one) for one in certificates]
 
 
 FULL = certificate(
@@ -42,10 +48,29 @@ FULL = certificate(
     challenges=(ChallengeChoice("dns-01", "*.shop.test", {"dns": "exec", "x\n": "y"}, "token"),),
     comment='two\nlines "quoted" \x7f',
 )
+TASKS = (
+    Task(0, "copy", "deploy-to-shelf", position=10, settings={"store": "/x"}, credential="share"),
+    Task(
+        0,
+        "tell",
+        "webhook",
+        Phase.BEFORE,
+        Trigger.SKIPPED,
+        position=20,
+        timeout_s=2.5,
+        settings={"url": "https://a.test/", "body": {"n": 1, "list": [True, 1.5], "none": None}},
+        skip_reason='the receiver is "away"',
+    ),
+)
+
+
+ONE = "[[certificate]]\nname='a'\nhosts=['a.test']\n"
+TASK = "[[certificate.tasks]]\ntype='wait'\nsettings={seconds=1}\n"
 
 
 def test_what_is_written_is_read_back_the_same() -> None:
-    assert parse(declared.to_toml([FULL, certificate("b")])) == [FULL, certificate("b")]
+    wished = [*wishes(FULL), Declared(certificate("b"), TASKS)]
+    assert parse(declared.to_toml(wished)) == wished
 
 
 @given(st.text(), st.text(), st.text())
@@ -55,19 +80,23 @@ def test_any_text_is_written_so_that_toml_reads_it_back(a: str, b: str, c: str) 
         (a + b + c).encode()
     except UnicodeEncodeError:
         return  # a lone surrogate is no text of any file
-    assert parse(declared.to_toml([wish])) == [wish]
+    settings = {"url": "https://a.test/", "body": {a: b, "list": [c]}}
+    task = Task(0, "t", "webhook", position=10, settings=settings, skip_reason=c)
+    one = Declared(wish, (task,))
+    assert parse(declared.to_toml([one])) == [one]
 
 
 def test_the_csv_is_what_certifys_import_reads(tmp_path: Path) -> None:
-    (tmp_path / "c.csv").write_text(declared.to_csv([FULL]))
+    (tmp_path / "c.csv").write_text(declared.to_csv(wishes(FULL)))
     (found,) = certify_csv.read(tmp_path / "c.csv")
     assert (found.name, found.hosts, found.auto_renew) == ("shop", FULL.hosts, False)
     assert found.key_type == "rsa-2048"
 
 
 def test_the_json_is_the_same_as_the_toml() -> None:
-    text = declared.to_toml([FULL])
-    assert json.loads(declared.to_json([FULL])) == tomllib.loads(text)["certificate"]
+    wished = [Declared(FULL, TASKS)]
+    text = declared.to_toml(wished)
+    assert json.loads(declared.to_json(wished)) == tomllib.loads(text)["certificate"]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +115,16 @@ def test_the_json_is_the_same_as_the_toml() -> None:
         ("[[certificate]]\nname='A B'\nhosts=['a.test']", "no name for a certificate"),
         ("[[certificate]]\nname='a'\nhosts=['a.test']\n" * 2, "two certificates"),
         ("[[", "no TOML"),
+        (ONE + "tasks='x'", "expected [[certificate.tasks]]"),
+        (ONE + "[[certificate.tasks]]\nname='t'", "there is no task type ''"),
+        (ONE + "[[certificate.tasks]]\ntype='wait'", "wait needs seconds"),
+        (ONE + TASK + "kind='x'", "'kind' is no field of a task"),
+        (ONE + TASK + "on='never'", "task 'wait': 'never' is not a valid Trigger"),
+        (ONE + TASK + "on='skipped'", "needs a reason"),
+        (ONE + TASK + "order='1'", "order: expected a whole number"),
+        (ONE + TASK + "timeout=0", "more than 0"),
+        (ONE + TASK + "settings_json='{}'", "not both"),
+        (ONE + TASK + TASK, "two tasks 'wait'"),
     ],
 )
 def test_a_wrong_file_says_where_and_what_was_expected(text: str, says: str) -> None:
@@ -159,6 +198,73 @@ def test_apply_makes_the_records_as_the_file_says(
     assert set(listed(cli, capsys)) == {"b", "z"}
 
 
+def tasks_of(cli: Cli, capsys: pytest.CaptureFixture[str], name: str) -> list[dict[str, object]]:
+    capsys.readouterr()
+    assert cli("task", "ls", name, "--json") == 0
+    found: list[dict[str, object]] = json.loads(capsys.readouterr().out)
+    return found
+
+
+WITH_TASKS = (
+    TWO
+    + """
+[[certificate.tasks]]
+name = "copy"
+type = "deploy-to-shelf"
+settings = { store = "/second" }
+
+[[certificate.tasks]]
+type = "wait"
+settings = { seconds = 1 }
+"""
+)
+
+
+def test_apply_makes_the_tasks_as_the_file_says(
+    cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "certs.toml"
+    file.write_text(WITH_TASKS)
+    assert cli("apply", file) == 0
+    assert [(t["name"], t["order"]) for t in tasks_of(cli, capsys, "b")] == [
+        ("copy", 10),
+        ("wait", 20),
+    ]
+    assert cli("apply", file) == 0
+    assert "2 same" in capsys.readouterr().out
+    changed = WITH_TASKS.replace("/second", "/third").replace(
+        'type = "wait"', 'type="wait"\nname="w"'
+    )
+    file.write_text(changed)
+    assert cli("apply", file) == 0
+    said = capsys.readouterr().out
+    assert 'task copy: settings: {"store": "/second"} -> {"store": "/third"}' in said
+    assert "task w: - -> type=wait order=20" in said
+    assert "task wait: type=wait order=20" in said
+    assert [t["name"] for t in tasks_of(cli, capsys, "b")] == ["copy", "w"]
+
+
+def test_a_file_that_does_not_speak_of_tasks_leaves_them(
+    cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "certs.toml"
+    for text, left in ((WITH_TASKS, 2), (TWO, 2), (TWO + "tasks = []\n", 0)):
+        file.write_text(text)
+        assert cli("apply", file) == 0
+        assert len(tasks_of(cli, capsys, "b")) == left
+
+
+def test_a_dry_run_says_what_could_not_be_done(
+    cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "certs.toml"
+    file.write_text(WITH_TASKS + 'credential = "nobody"\n')
+    assert cli("apply", file, "--dry-run") == 1
+    assert "no credential 'nobody'" in capsys.readouterr().err
+    assert cli("apply", file) == 1
+    assert listed(cli, capsys) == {}
+
+
 def test_apply_makes_all_changes_or_none(
     cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -187,7 +293,7 @@ def test_a_changed_host_makes_the_next_request_issue(
 def test_export_and_apply_give_the_same_records_in_another_home(
     cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "certs.toml").write_text(TWO)
+    (tmp_path / "certs.toml").write_text(WITH_TASKS)
     assert cli("apply", tmp_path / "certs.toml") == 0
     capsys.readouterr()
     assert cli("export") == 0

@@ -16,14 +16,17 @@ from tests.support.clock import FakeClock
 from tests.support.homes import manager_in
 from tests.support.records import certificate
 
+from certshelf.bundle.model import Bundle
+from certshelf.clock import SYSTEM
 from certshelf.deploy.triggers import Outcome, Phase, Trigger
 from certshelf.errors import ConfigError, CredentialError, RecordError
 from certshelf.manage.certificates import add_certificate
 from certshelf.manage.credentials import set_credential
+from certshelf.manage.groups import Group, add_group
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import Credential, CredentialKind, Mode, State, Task
 from certshelf.manage.pipeline import Run, request_certificate
-from certshelf.manage.task_records import add_task, remove_task
+from certshelf.manage.task_records import add_task, edit_task, remove_task
 from certshelf.manage.tasks import run_by_hand, stale_files
 from certshelf.secret import Secret
 
@@ -271,3 +274,50 @@ def test_a_secret_of_a_task_is_nowhere_in_clear(manager: Manager, tmp_path: Path
             data = file.read_bytes()
             assert canary.encode() not in data, file
             assert b"-----BEGIN PRIVATE KEY" not in data, file
+
+
+def in_groups(manager: Manager, tmp_path: Path, **passwords: str) -> None:
+    """The certificate belongs to these groups of servers, each with a PFX password of its own."""
+    manager.clock = SYSTEM  # as the shelves of groups have it
+    with manager.database.write() as records:
+        for name in passwords:
+            (tmp_path / name).mkdir()
+            group = Group(name, str(tmp_path / name), password_credential=f"pfx-{name}")
+            add_group(records, group, manager.clock)
+        web = records.certificates.get("web")
+        records.certificates.edit(replace(web, groups=tuple(passwords)))
+    for name, text in passwords.items():
+        set_credential(manager.database, Credential(f"pfx-{name}"), Secret(text), manager.clock)
+
+
+def test_a_groups_tasks_write_under_the_groups_password(manager: Manager, tmp_path: Path) -> None:
+    in_groups(manager, tmp_path, one="of group one")
+    (tmp_path / "second").mkdir()
+    add(manager, "copy", tmp_path / "second")
+    run = request(manager)
+    assert run.ok, run.error
+    for folder in ("one", "second"):
+        data = (tmp_path / folder / "www.example.test.pfx").read_bytes()
+        assert Bundle.from_pfx(data, Secret("of group one")) == run.bundle
+
+
+def test_groups_with_different_passwords_leave_a_task_to_choose(
+    manager: Manager, tmp_path: Path
+) -> None:
+    in_groups(manager, tmp_path, one="of group one", two="of group two")
+    (tmp_path / "second").mkdir()
+    add(manager, "copy", tmp_path / "second")
+    run = request(manager)
+    assert "have different PFX passwords" in str(run.error)
+    assert run.error
+    assert "--set password=CREDENTIAL" in run.error.hint
+    edit_task(
+        manager,
+        "web",
+        "copy",
+        lambda task: replace(task, settings={**task.settings, "password": "pfx-two"}),
+    )
+    again = request(manager)
+    assert again.ok, again.error
+    data = (tmp_path / "second" / "www.example.test.pfx").read_bytes()
+    assert Bundle.from_pfx(data, Secret("of group two")) == run.bundle

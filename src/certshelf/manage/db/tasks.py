@@ -45,6 +45,14 @@ class Tasks:
         """Every task of every certificate."""
         return [_task(row) for row in self._connection.execute(select(table).order_by(table.c.id))]
 
+    def by_certificate(self) -> dict[int, list[Task]]:
+        """The tasks of each certificate that has some, as of() gives them, by its number."""
+        found: dict[int, list[Task]] = {}
+        ordered = select(table).order_by(table.c.phase.desc(), table.c.position, table.c.id)
+        for row in self._connection.execute(ordered):
+            found.setdefault(row.certificate_id, []).append(_task(row))
+        return found
+
     def find(self, certificate_id: int, name: str) -> Task | None:
         """The task of that name, or None."""
         where = (table.c.certificate_id == certificate_id) & (table.c.name == name)
