@@ -10,7 +10,7 @@ from tests.support.records import certificate
 
 from certshelf.errors import ConfigError, NameInvalid, RecordError
 from certshelf.manage.certificates import add_certificate
-from certshelf.manage.declared import parse, to_toml
+from certshelf.manage.declared import Declared, parse, to_toml
 from certshelf.manage.model import ChallengeChoice, ManagedCertificate
 from certshelf.manage.pipeline import request_certificate
 from certshelf.manage.preview import preview_certificate
@@ -91,6 +91,6 @@ def test_hosts_beside_an_address_are_published_as_ever(tmp_path: Path) -> None:
 
 def test_certs_toml_gives_and_takes_addresses_among_the_hosts() -> None:
     wish = certificate("web", "a.test", addresses=("192.0.2.7", V6))
-    assert f'hosts = ["a.test", "192.0.2.7", "{V6}"]' in to_toml([wish])
-    (again,) = parse(to_toml([wish]), "certs.toml", CertificateSettings())
-    assert again == wish
+    assert f'hosts = ["a.test", "192.0.2.7", "{V6}"]' in to_toml([Declared(wish)])
+    (again,) = parse(to_toml([Declared(wish)]), "certs.toml", CertificateSettings())
+    assert again.wish == wish
