@@ -20,7 +20,7 @@ from certshelf.bundle.model import LeafChain
 from certshelf.errors import BundleError, BundleRefused, ConfigError, RecordError
 from certshelf.manage.certificates import add_certificate
 from certshelf.manage.changes import apply_changes, plan_changes
-from certshelf.manage.declared import parse, to_toml
+from certshelf.manage.declared import Declared, parse, to_toml
 from certshelf.manage.foreign import require_same_key, with_csr
 from certshelf.manage.importing.one import import_bundle
 from certshelf.manage.manager import Manager
@@ -173,11 +173,11 @@ def test_a_leaf_for_another_key_is_refused(manager: Manager) -> None:
 
 def test_certs_toml_gives_and_takes_the_csr(manager: Manager) -> None:
     wish = with_csr(BARE, make_csr("a.test", key=KEY))
-    (again,) = parse(to_toml([wish]), "certs.toml", CertificateSettings())
-    assert again == wish
+    (again,) = parse(to_toml([Declared(wish)]), "certs.toml", CertificateSettings())
+    assert again.wish == wish
     text = f'[[certificate]]\nname = "box"\ncsr = """\n{wish.csr}"""\n'
     (again,) = parse(text, "certs.toml", CertificateSettings())
-    assert again == wish
+    assert again.wish == wish
 
 
 @pytest.mark.parametrize(
