@@ -14,6 +14,7 @@ from certshelf.doctor.context import (
     CertificateFacts,
     ChallengeFacts,
     Context,
+    CredentialFacts,
     FileFacts,
     IssuerFacts,
     ManagerFacts,
@@ -72,6 +73,7 @@ def context(tables: Tables) -> Context:
         among_files=tuple(_finding(row) for row in tables["among_files"]),
         certificates=tuple(_certificate(row) for row in tables["certificates"]),
         issuers=tuple(IssuerFacts(**row) for row in tables["issuers"]),
+        credentials=tuple(CredentialFacts(**row) for row in tables["credentials"]),
         challenges=tuple(ChallengeFacts(**row) for row in tables["challenges"]),
         manager=ManagerFacts(
             **{k: tuple(v) if isinstance(v, list) else v for k, v in tables["manager"].items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -10,6 +11,14 @@ from certshelf.cli import output
 from certshelf.cli.secrets import password_file, password_stdin, read_secret
 
 _KINDS = ["password", "login", "token", "tsig", "eab", "key"]
+_DATE = click.DateTime(["%Y-%m-%d"])
+
+expires_option = click.option(
+    "--expires",
+    type=_DATE,
+    metavar="YYYY-MM-DD",
+    help="When it ends: you are told before.",
+)
 
 
 @click.group()
@@ -27,6 +36,7 @@ def command() -> None:
 @click.option("--from-vault", metavar="URL#FIELD", help="It lies in Vault or OpenBao (KV).")
 @click.option("--vault-token-file", type=click.Path(path_type=Path), help="Its token's file.")
 @click.option("--vault-ca-file", type=click.Path(path_type=Path), help="Its CA in PEM.")
+@expires_option
 @click.option("--force", is_flag=True, help="Even when files are encrypted under the old one.")
 @click.pass_obj
 def set_(
@@ -40,11 +50,13 @@ def set_(
     from_vault: str | None,
     vault_token_file: Path | None,
     vault_ca_file: Path | None,
+    expires: datetime | None,
     force: bool,
 ) -> None:
     """Store the secret NAME, new or changed; makes home, key file and database when absent.
 
-    With --from-... only where it lies is stored, and it is fetched whenever it is needed.
+    With --from-... only where it lies is stored, and it is fetched whenever it is needed. A new
+    secret forgets when the one before expired.
     """
     from certshelf.clock import SYSTEM
     from certshelf.manage.credential_users import refuse_change
@@ -65,7 +77,7 @@ def set_(
     with open_manager(home, create=True) as manager:
         if not force:
             refuse_change(manager, name, secret)
-        credential = Credential(name, chosen, username)
+        credential = Credential(name, chosen, username, expires_at=_utc(expires))
         is_new = set_credential(manager.database, credential, secret, SYSTEM)
     output.ok(f"credential {name} {'stored' if is_new else 'changed'}")
 
@@ -89,6 +101,7 @@ def list_credentials(home: Path | None, as_json: bool) -> None:
             "kind": c.kind.value,
             "username": c.username or None,
             "changed_at": iso(c.changed_at) if c.changed_at else None,
+            "expires_at": iso(c.expires_at) if c.expires_at else None,
             "state": "key lost" if c.name in lost else "ok",
         }
         for c in found
@@ -96,7 +109,7 @@ def list_credentials(home: Path | None, as_json: bool) -> None:
     if as_json:
         output.print_json(rows)
     else:
-        headers = ("NAME", "KIND", "USERNAME", "CHANGED", "STATE")
+        headers = ("NAME", "KIND", "USERNAME", "CHANGED", "EXPIRES", "STATE")
         output.print_table(headers, [tuple(row.values()) for row in rows])
 
 
@@ -119,6 +132,22 @@ def show(home: Path | None, name: str, reveal: bool) -> None:
             place = where(records.credentials.secret(name))  # or says that it cannot be opened
     held = f"in {place}" if place else "***"
     output.say(f"{name}: {found.kind.value if found else ''} {held} (--reveal prints the secret)")
+
+
+@command.command()
+@click.argument("name")
+@click.argument("date", metavar="DATE|never", required=True)
+@click.pass_obj
+def expires(home: Path | None, name: str, date: str) -> None:
+    """Say when the secret NAME ends (YYYY-MM-DD, UTC), without changing it; `never` forgets it."""
+    from certshelf.clock import SYSTEM
+    from certshelf.manage.credentials import set_expiry
+    from certshelf.manage.manager import open_manager
+
+    end = None if date == "never" else _utc(_DATE.convert(date, None, None))
+    with open_manager(home) as manager:
+        set_expiry(manager.database, name, end, SYSTEM)
+    output.ok(f"credential {name} " + (f"expires {date}" if end else "does not expire"))
 
 
 @command.command("rm")
@@ -150,3 +179,7 @@ def rotate_keys(home: Path | None) -> None:
     with open_manager(home) as manager, output.progress("sealing") as advance:
         count = rotate_master_key(manager.database, SYSTEM, progress=lambda place: advance())
     output.ok(f"{count} secrets sealed under a new key")
+
+
+def _utc(date: datetime | None) -> datetime | None:
+    return date.replace(tzinfo=UTC) if date else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from certshelf.doctor import bound, drift, files, iis, machine, place, readers, renewal
+from certshelf.doctor import bound, credentials, drift, files, iis, machine, place, readers, renewal
 from certshelf.doctor.base import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -13,5 +13,6 @@ CHECKS: tuple[Check, ...] = (
     *iis.CHECKS,
     *drift.CHECKS,
     *renewal.CHECKS,
+    *credentials.CHECKS,
     *machine.CHECKS,
 )

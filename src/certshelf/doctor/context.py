@@ -111,6 +111,14 @@ class CertificateFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialFacts:
+    """A credential by its name, and when it ends; None when nobody said."""
+
+    name: str
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class IssuerFacts:
     """An issuer: whether it is ready, and how much of its rate budget is left.
 
@@ -169,6 +177,7 @@ class Context:
     among_files: tuple[Finding, ...] = ()
     certificates: tuple[CertificateFacts, ...] | None = None
     issuers: tuple[IssuerFacts, ...] | None = None
+    credentials: tuple[CredentialFacts, ...] | None = None
     challenges: tuple[ChallengeFacts, ...] | None = None
     manager: ManagerFacts | None = None
     iis: tuple[Finding, ...] | None = None

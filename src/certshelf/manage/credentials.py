@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from certshelf.clock import iso
 from certshelf.errors import CredentialError
 from certshelf.manage.db.peek import CannotPeek, peek_credential
 from certshelf.manage.home import Home
@@ -35,8 +36,20 @@ def set_credential(
         is_new = records.credentials.put(dated, secret)
         kind = "credential.added" if is_new else "credential.changed"
         data = {"kind": credential.kind.value, "username": credential.username}
+        if credential.expires_at is not None:
+            data["expires_at"] = iso(credential.expires_at)
         records.events.append(now, kind, credential.name, data, actor=actor)
     return is_new
+
+
+def set_expiry(
+    database: Database, name: str, expires_at: datetime | None, clock: Clock, *, actor: str = ""
+) -> None:
+    """Say when a secret ends (None: it does not) and log it. CredentialError when there is none."""
+    with database.write() as records:
+        records.credentials.set_expiry(name, expires_at)
+        data = {"expires_at": iso(expires_at) if expires_at else "never"}
+        records.events.append(clock.now(), "credential.changed", name, data, actor=actor)
 
 
 def remove_credential(database: Database, name: str, clock: Clock, *, actor: str = "") -> None:

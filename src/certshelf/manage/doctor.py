@@ -14,6 +14,7 @@ from certshelf.doctor.checks import CHECKS
 from certshelf.doctor.context import (
     CertificateFacts,
     Context,
+    CredentialFacts,
     FileFacts,
     IssuerFacts,
     ShelfFacts,
@@ -182,6 +183,7 @@ def _records(manager: Manager) -> Context:
         certificates = tuple(_certificate(c) for c in records.certificates.all())
         now = manager.clock.now()
         issuers = tuple(_issuer(records, issuer, now) for issuer in records.issuers.all())
+        credentials = records.credentials.all()
     bindings, unread = _bindings(members)
     return Context(
         now=now,
@@ -190,6 +192,7 @@ def _records(manager: Manager) -> Context:
         unread=unread,
         certificates=certificates,
         issuers=issuers,
+        credentials=tuple(CredentialFacts(one.name, one.expires_at) for one in credentials),
     )
 
 

@@ -138,7 +138,7 @@ class CredentialKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A named secret, without the secret."""
+    """A named secret, without the secret. expires_at: when its owner said that it ends."""
 
     name: str
     kind: CredentialKind = CredentialKind.PASSWORD
@@ -146,6 +146,7 @@ class Credential:
     comment: str = ""
     created_at: datetime | None = None
     changed_at: datetime | None = None
+    expires_at: datetime | None = None
 
 
 class IssuerKind(StrEnum):

@@ -205,6 +205,36 @@ def test_a_password_that_files_need_is_neither_changed_nor_removed(
     assert run(["--home", str(home), "shelf", "verify"]) == 0
 
 
+def test_a_credential_tells_when_it_expires_until_its_secret_is_another(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "token").write_text("a-token")
+
+    def said(*words: str) -> str:
+        capsys.readouterr()
+        assert run(["--home", str(home), "credential", *words]) == 0
+        return capsys.readouterr().out
+
+    def end() -> str | None:
+        found = {one["name"]: one["expires_at"] for one in json.loads(said("ls", "--json"))}
+        return found["dns"]
+
+    put = ["set", "dns", "--kind", "token", "--password-file", str(tmp_path / "token")]
+    said(*put, "--expires", "2031-02-03")
+    assert end() == "2031-02-03T00:00:00Z"
+    said("expires", "dns", "2032-01-01")
+    assert end() == "2032-01-01T00:00:00Z"
+    said("expires", "dns", "never")
+    assert end() is None
+    said("expires", "dns", "2000-01-01")
+    assert run(["--home", str(home), "doctor", "--only", "credential-expiring"]) == 1
+    assert "the credential dns expired 2000-01-01" in capsys.readouterr().out
+    said(*put)
+    assert end() is None
+    assert run(["--home", str(home), "credential", "expires", "dns", "tomorrow"]) == 2
+    assert run(["--home", str(home), "credential", "expires", "none", "never"]) == 1
+
+
 def test_an_error_of_others_does_not_steer_the_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from alembic.autogenerate import compare_metadata
@@ -11,6 +12,7 @@ from certshelf.manage.db import migrate, peek
 from certshelf.manage.db.database import open_database
 from certshelf.manage.db.tables import FIRST_META, VERSIONS, meta, metadata
 from certshelf.manage.keyring import KeyRing
+from certshelf.manage.model import Credential, CredentialKind
 
 
 def _migrated(path: Path) -> Engine:
@@ -52,3 +54,18 @@ def test_the_known_versions_are_the_migrations_that_exist() -> None:
 def test_the_fast_path_knows_the_newest_schema() -> None:
     newest = VERSIONS[-1]
     assert newest == peek.SCHEMA
+
+
+def test_what_the_first_schema_held_is_there_after_an_upgrade(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        migrate.upgrade(connection, "0001")
+        insert = "INSERT INTO credential (name, kind, username, comment, sealed) VALUES "
+        connection.execute(text(insert + "('dns', 'token', 'u', '', 'x')"))
+    engine.dispose()
+    with (
+        closing(open_database(f"sqlite:///{path}", KeyRing(tmp_path / "keys.json"))) as database,
+        database.read() as records,
+    ):
+        assert records.credentials.all() == [Credential("dns", CredentialKind.TOKEN, "u")]

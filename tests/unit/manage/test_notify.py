@@ -26,9 +26,16 @@ from certshelf.manage.notify.digest import (
     to_json,
 )
 from certshelf.manage.notify.mail import Mail
-from certshelf.manage.notify.problems import Problem, old_credentials, silent
+from certshelf.manage.notify.problems import (
+    Problem,
+    expiring,
+    found_by_the_doctor,
+    old_credentials,
+    silent,
+)
 from certshelf.manage.notify.ways import Message
 from certshelf.manage.notify.webhook import Guard, Webhook, is_public
+from certshelf.manage.service.checkup import Open
 from certshelf.manage.settings import NotifySettings
 from certshelf.secret import Secret
 
@@ -120,6 +127,19 @@ def test_a_credential_that_should_be_changed_is_told_of() -> None:
     new = Credential("token", changed_at=NOW)
     assert [p.key for p in old_credentials([old, new], 90, NOW)] == ["credential login"]
     assert list(old_credentials([old, new], 0, NOW)) == []
+
+
+def test_a_credential_that_ends_is_told_of_before_and_after_also_without_the_doctor() -> None:
+    soon = Credential("soon", expires_at=NOW + timedelta(days=20))
+    over = Credential("over", expires_at=NOW)
+    far = Credential("far", expires_at=NOW + timedelta(days=22))
+    told = [p.text for p in expiring([soon, over, far, Credential("never")], NOW)]
+    assert told == [
+        "the credential soon expires 2030-01-21",
+        "the credential over expired 2030-01-01",
+    ]
+    found = {"credential-expiring soon": Open("warning", "soon", "it expires")}
+    assert list(found_by_the_doctor(found)) == []
 
 
 # --- the webhook

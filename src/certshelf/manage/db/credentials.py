@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -56,6 +57,12 @@ class Credentials:
         """All, by name, without secrets."""
         found = self._connection.execute(select(*_PUBLIC).order_by(table.c.name))
         return [_from_row(row) for row in found]
+
+    def set_expiry(self, name: str, expires_at: datetime | None) -> None:
+        """Say when one ends. CredentialError when it is not there."""
+        changed = table.update().where(table.c.name == name).values(expires_at=expires_at)
+        if self._connection.execute(changed).rowcount == 0:
+            raise no_credential(name)
 
     def remove(self, name: str) -> None:
         """Forget one. CredentialError when it is not there."""

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The schema that the statement below was written for; a test keeps it equal to the newest."""
 
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.event import listens_for
 
-VERSIONS = ("0001", "0002")
+VERSIONS = ("0001", "0002", "0003")
 """Every schema version that this program knows, oldest first; the last is the one it writes."""
 
 metadata = MetaData(
@@ -147,6 +147,7 @@ credential = Table(
     _text("sealed"),
     _time("created_at"),
     _time("changed_at"),
+    _time("expires_at"),
 )
 
 issuer = Table(

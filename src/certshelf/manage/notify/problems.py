@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from certshelf.doctor.credentials import EXPIRY_NOTICE
 from certshelf.manage.model import Credential, ManagedCertificate
 from certshelf.manage.service.checkup import Open, open_findings
 from certshelf.manage.settings import NotifySettings
@@ -29,6 +30,7 @@ def problems(records: Records, settings: NotifySettings, now: datetime) -> tuple
         *failing(records.certificates.failing(settings.after_failures)),
         *silent(_last_written(records), records.certificates.count(), settings.shelf_days, now),
         *old_credentials(records.credentials.all(), settings.credential_days, now),
+        *expiring(records.credentials.all(), now),
         *found_by_the_doctor(open_findings(records)),
     )
 
@@ -61,9 +63,20 @@ def old_credentials(
             yield Problem(f"credential {one.name}", text)
 
 
+def expiring(credentials: Iterable[Credential], now: datetime) -> Iterator[Problem]:
+    """A credential whose end comes near, told once more when it is over: also without a doctor."""
+    for one in credentials:
+        end = one.expires_at
+        if end is not None and end - now <= EXPIRY_NOTICE:
+            verb = "expired" if end <= now else "expires"
+            yield Problem(f"{verb} {one.name}", f"the credential {one.name} {verb} {end:%Y-%m-%d}")
+
+
 def found_by_the_doctor(found: Mapping[str, Open]) -> Iterator[Problem]:
-    """What the last check-up found, drift among it."""
+    """What the last check-up found, drift among it; expiring() tells of credentials."""
     for key, one in found.items():
+        if key.startswith("credential-expiring "):
+            continue
         about = "" if one.subject in one.what else f"{one.subject}: "
         yield Problem(f"doctor {key}", f"{one.severity} {key.partition(' ')[0]}: {about}{one.what}")
 
