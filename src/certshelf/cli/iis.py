@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from certshelf.cli import output
 from certshelf.cli.secrets import read_secret_file
+from certshelf.cli.windows_server import plan_options, planned, remote, remote_options
 
 if TYPE_CHECKING:
     from certshelf.iis.apply import Remote
-    from certshelf.iis.plan import ServerPlan, SiteBinding
 
+_KINDS = ["iis", "nginx", "haproxy", "caddy", "apache", "envoy", "traefik", "python"]
 _MAX_ANSWER = 16 * 2**20
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -23,49 +24,14 @@ def command() -> None:
     """Set IIS servers up to read the shelf, and read back how they stand."""
 
 
-def _plan_options(function: click.decorators.FC) -> click.decorators.FC:
-    """The options that describe a server, for `plan` and `apply`."""
-    for option in reversed(
-        (
-            click.option("--store", help=r"The shelf as the server sees it, e.g. \\files\certs."),
-            click.option("--reader", required=True, help="The account IIS reads the shelf with."),
-            click.option("--bindings", type=_FILE, help="The server's applicationHost.config."),
-            click.option(
-                "--convert", is_flag=True, help="Move bindings with own certificates to the store."
-            ),
-            click.option(
-                "--bind",
-                multiple=True,
-                metavar="SITE=HOST[:PORT]",
-                help="Add this binding (may be repeated).",
-            ),
-            click.option(
-                "--polling-seconds", default=300, show_default=True, help="How often IIS looks."
-            ),
-        )
-    ):
-        function = option(function)
-    return function
-
-
 @command.command()
 @click.argument("server")
-@_plan_options
+@plan_options
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Write the scripts there."
 )
 @click.pass_obj
-def plan(
-    home: Path | None,
-    server: str,
-    store: str | None,
-    reader: str,
-    bindings: Path | None,
-    convert: bool,
-    bind: tuple[str, ...],
-    polling_seconds: int,
-    out: Path | None,
-) -> None:
+def plan(home: Path | None, /, server: str, out: Path | None, **given: Any) -> None:
     """Print the PowerShell script that sets SERVER up; with --out also those that undo and check.
 
     It can be run again, knows -WhatIf, asks for secrets and holds none. Never met a Windows
@@ -74,7 +40,7 @@ def plan(
     from certshelf.iis.check_script import check_script
     from certshelf.iis.scripts import setup_script, undo_script
 
-    made = _plan(home, server, store, reader, bindings, convert, bind, polling_seconds)
+    made = planned(home, server, given)
     if out is None:
         output.say(setup_script(made), nl=False)
         return
@@ -94,27 +60,20 @@ def plan(
 
 @command.command()
 @click.argument("server")
-@_plan_options
-@click.option("--user", default="", help="Log in there as; default: this account (Kerberos).")
-@click.option("--password-file", type=_FILE, help="The password of --user.")
+@plan_options
+@remote_options
 @click.option("--reader-password-file", type=_FILE, help="The password of --reader.")
 @click.option("--what-if", is_flag=True, help="Show the steps, change nothing.")
 @click.pass_obj
 def apply(
     home: Path | None,
+    /,
     server: str,
-    store: str | None,
-    reader: str,
-    bindings: Path | None,
-    convert: bool,
-    bind: tuple[str, ...],
-    polling_seconds: int,
-    user: str,
-    password_file: Path | None,
     reader_password_file: Path | None,
     what_if: bool,
+    **given: Any,
 ) -> None:
-    """Run the plan of SERVER there through PowerShell Remoting (HTTPS, port 5986).
+    """Run the plan of SERVER there through PowerShell Remoting (HTTPS).
 
     Never met a Windows machine yet: the supported way is `certshelf iis plan`.
     """
@@ -124,39 +83,32 @@ def apply(
     from certshelf.manage.iis import apply_recorded
     from certshelf.manage.manager import open_manager
 
-    made = _plan(home, server, store, reader, bindings, convert, bind, polling_seconds)
+    made = planned(home, server, given)
     arguments: dict[str, Argument] = {"WhatIf": True} if what_if else {}
     if not what_if:
         if reader_password_file is None:
             raise click.UsageError("--reader-password-file is needed: nobody can be asked there")
-        arguments["ShareCredential"] = Credential(reader, read_secret_file(reader_password_file))
+        password = read_secret_file(reader_password_file)
+        arguments["ShareCredential"] = Credential(given["reader"], password)
     with open_manager(home) as manager:
-        password = manager.shelf.passwords[0]
+        pfx_password = manager.shelf.passwords[0]
         if not what_if:
-            if password is None:
+            if pfx_password is None:
                 raise CredentialError("the shelf has no PFX password, and IIS wants one")
-            arguments["PfxPassword"] = password
-        remote = _remote(server, user, password_file)
-        apply_recorded(manager, remote, setup_script(made), arguments, _say)
+            arguments["PfxPassword"] = pfx_password
+        apply_recorded(manager, remote(server, given), setup_script(made), arguments, _say)
     output.ok(f"{server} done" if not what_if else f"{server}: nothing was changed")
 
 
 @command.command()
 @click.argument("server")
 @click.option("--from", "source", type=click.File("rb"), help="What its check script wrote.")
-@click.option("--user", default="", help="Log in there as; default: this account (Kerberos).")
-@click.option("--password-file", type=_FILE, help="The password of --user.")
+@remote_options
 @click.option("--store", default="", help="The shelf as the server should see it.")
 @click.option("--reader", default="", help="The account that IIS should read it with.")
 @output.as_json
 def status(
-    server: str,
-    source: BinaryIO | None,
-    user: str,
-    password_file: Path | None,
-    store: str,
-    reader: str,
-    as_json: bool,
+    server: str, source: BinaryIO | None, store: str, reader: str, as_json: bool, **given: Any
 ) -> int:
     """Read back how SERVER stands: feature, registry, http.sys, bindings, files.
 
@@ -165,7 +117,7 @@ def status(
     from certshelf.doctor.report import exit_status
     from certshelf.iis.status import findings, parse
 
-    text = read_answer(source) if source else _ask(_remote(server, user, password_file))
+    text = read_answer(source) if source else _ask(remote(server, given))
     seen = parse(text)
     found = findings(seen, store=store, reader=reader)
     if as_json:
@@ -195,7 +147,7 @@ def check_script_(server: str) -> None:
 @click.argument("file", type=_FILE)
 @click.option(
     "--kind",
-    type=click.Choice(["iis", "nginx", "haproxy", "caddy", "apache", "envoy", "traefik", "python"]),
+    type=click.Choice(_KINDS),
     help="Whose configuration it is; default: told from the file.",
 )
 @output.as_json
@@ -221,53 +173,11 @@ def bindings_(file: Path, kind: str | None, as_json: bool) -> None:
         output.say(f"   not read: {note}", err=True)
 
 
-def _plan(
-    home: Path | None,
-    server: str,
-    store: str | None,
-    reader: str,
-    bindings: Path | None,
-    convert: bool,
-    bind: tuple[str, ...],
-    polling_seconds: int,
-) -> ServerPlan:
-    from certshelf.iis.plan import plan as make_plan
-    from certshelf.manage.iis import planning_facts
-
-    facts = planning_facts(home, server, bindings)
-    return make_plan(
-        server,
-        store or facts.store,
-        reader,
-        found=facts.bindings if convert else (),
-        wanted=[_wanted(text) for text in bind],
-        on_shelf=facts.on_shelf,
-        polling_seconds=polling_seconds,
-    )
-
-
-def _wanted(text: str) -> SiteBinding:
-    from certshelf.iis.plan import SiteBinding
-    from certshelf.names import HostName
-
-    site, equals, rest = text.rpartition("=")
-    host, _, port = rest.partition(":")
-    if not equals or not site or (port and not port.isdigit()):
-        raise click.UsageError(f"--bind is SITE=HOST[:PORT], not {text!r}")
-    return SiteBinding(site, HostName.parse(host), int(port or 443))
-
-
-def _remote(server: str, user: str, password_file: Path | None) -> Remote:
-    from certshelf.iis.apply import Remote
-
-    return Remote(server, user, read_secret_file(password_file) if password_file else None)
-
-
-def _ask(remote: Remote) -> str:
+def _ask(where: Remote) -> str:
     from certshelf.iis.apply import apply as run
     from certshelf.iis.check_script import check_script
 
-    return "\n".join(run(remote, check_script(remote.host), {}, lambda stream, line: None))
+    return "\n".join(run(where, check_script(where.host), {}, lambda stream, line: None))
 
 
 def read_answer(source: BinaryIO) -> str:

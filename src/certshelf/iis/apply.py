@@ -33,13 +33,21 @@ Argument = str | int | bool | Secret | Credential
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Where to and as whom. user "" means the account that runs this (Kerberos)."""
+    """Where to and as whom. user "" means the account that runs this (Kerberos).
+
+    ca_file: of the CA that signed the server's WinRM certificate; "" for those that are trusted
+    anyway. answer_seconds: how long one answer may take; script_seconds: how long the script may
+    run (installing a Windows feature takes minutes).
+    """
 
     host: str
     user: str = ""
     password: Secret | None = None
     port: int = 5986
     ssl: bool = True
+    ca_file: str = ""
+    answer_seconds: int = 20
+    script_seconds: float = 1800.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ class FakePool:
 
 def test_a_secret_becomes_a_secure_string_and_a_credential_a_pscredential() -> None:
     pool = FakePool()
-    session = PsrpSession(pool)
+    session = PsrpSession(pool, Remote("web1"))
     assert session._argument(Secret("s3cret")) == "sealed"
     assert pool.serialized == ["s3cret"]
     credential = session._argument(Credential("FARM\\ccs", Secret("p")))
