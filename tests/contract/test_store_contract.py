@@ -14,7 +14,7 @@ from certshelf.store.base import (
     ABSENT,
     ANY,
     HIDDEN,
-    LOCK,
+    LOCKS,
     MAX_BYTES,
     Blob,
     Expect,
@@ -30,7 +30,8 @@ RECORD = f"{HIDDEN}/records/www.example.com.pfx.json"
 BAD_KEYS = [
     "", ".", "..", "/", "a//b", "/etc/passwd", "../up.pfx", "..\\up.pfx", "a/../b.pfx",
     "a\\b.pfx", "C:x.pfx", "x.pfx:stream", "x\0.pfx", "x\n.pfx", "x\x7f.pfx", " x.pfx", "x.pfx ",
-    "x.pfx.", "*.example.com.pfx", "a?b.pfx", "a|b", 'a"b', "<a>", ".hidden.pfx", HIDDEN, LOCK,
+    "x.pfx.", "*.example.com.pfx", "a?b.pfx", "a|b", 'a"b', "<a>", ".hidden.pfx", HIDDEN, LOCKS,
+    f"{LOCKS}/00",
     f"{HIDDEN}/../x", f"{HIDDEN}/.temp", f"{HIDDEN}/", f"{HIDDEN}/a/b/c/d", "sub/x.pfx",
     "con", "nul.pfx", "COM1.example.pfx", "lpt9", "e\u0301.pfx", "\ud800.pfx", "x" * 256,
     "ü" * 128, "x\u2028.pfx",

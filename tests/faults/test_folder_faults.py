@@ -29,7 +29,7 @@ from certshelf.errors import (
     StoreTimeout,
     StoreUnreachable,
 )
-from certshelf.store.base import ABSENT, ANY, HIDDEN, LOCK, MAX_BYTES, Expect
+from certshelf.store.base import ABSENT, ANY, HIDDEN, MAX_BYTES, Expect, lock_of
 from certshelf.store.folder import FolderStore
 from tests.support.clock import FakeClock
 
@@ -540,7 +540,7 @@ def test_a_writer_waits_for_another_process_and_then_says_busy(root: Path) -> No
         "print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(
-        [sys.executable, "-c", script, str(root / LOCK)],
+        [sys.executable, "-c", script, str(root / lock_of(KEY))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

@@ -27,7 +27,7 @@ from certshelf.errors import (
     StoreUnreachable,
 )
 from certshelf.secret import Secret
-from certshelf.store.base import ABSENT, ANY, HIDDEN, Store, StoreCredentials
+from certshelf.store.base import ABSENT, ANY, HIDDEN, Store, StoreCredentials, lock_of
 from certshelf.store.smb import SmbStore
 from certshelf.store.smb_messages import OPEN, PLAIN, READ_DATA, SHARE_ALL
 from certshelf.store.smb_wire import Handle, Wire
@@ -234,10 +234,10 @@ def test_a_writer_that_compares_waits_for_the_lock_and_says_who_has_it(samba: Sa
     folder = samba.new_folder()
     frozen, late = samba.store(folder), samba.store(folder, deadline_seconds=3.0)
     version = frozen.put(KEY, OLD, ANY)
-    frozen.put(f"{HIDDEN}/x", b"", ANY)
+    version = frozen.put(KEY, OLD, version)
     wire = frozen.calls.wire
     assert wire is not None
-    wire.hold(frozen.calls.path((HIDDEN, "lock")))
+    wire.hold(frozen.calls.path(tuple(lock_of(KEY).split("/"))))
     with pytest.raises(StoreBusy, match="lock"):
         late.put(KEY, NEW, version)
     frozen.close()  # the server lets go of what a dead client held

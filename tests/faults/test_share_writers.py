@@ -9,12 +9,18 @@ import signal
 import subprocess
 import sys
 import time
-from threading import Event, Thread
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Event, Thread
 
 import pytest
 
 from certshelf.errors import StoreBusy
-from certshelf.store.base import ANY, Version
+from certshelf.names import HostName
+from certshelf.secret import Secret
+from certshelf.shelf.shelf import Shelf
+from certshelf.store.base import ANY, Version, lock_of
+from certshelf.store.smb_wire import Wire
+from tests.support.bundles import make_bundle
 from tests.support.samba import Samba
 from tests.support.seaweed import running_seaweed
 from tests.support.share_writer import KEY, body, is_whole
@@ -139,8 +145,6 @@ def hammer(open_reader: object, put: object, writes: int = 300) -> dict[str, int
 
 def test_a_lost_answer_to_a_rename_is_not_taken_for_a_failure(samba: Samba) -> None:
     """The connection is cut right after the server renamed: the put goes on on a new one."""
-    from certshelf.store.smb_wire import Wire
-
     folder = samba.new_folder()
     store = samba.store(folder)
     first = store.put(KEY, body(1), ANY)
@@ -162,3 +166,39 @@ def test_a_lost_answer_to_a_rename_is_not_taken_for_a_failure(samba: Samba) -> N
     blob = store.get(KEY)
     assert blob is not None
     assert (blob.data, blob.version, cut) == (data, second, [True])
+
+
+def test_writers_of_eight_names_replace_at_the_same_moment(samba: Samba) -> None:
+    """Each rename waits until all eight have come that far: one lock for all would never let it."""
+    keys = [f"w{number}.example.com.pfx" for number in range(8)]
+    assert len({lock_of(key) for key in keys}) == len(keys)
+    store = samba.store(samba.new_folder())
+    versions = [store.put(key, body(1), ANY) for key in keys]
+    rename, together = Wire.rename, Barrier(len(keys))
+
+    def wait_and_rename(self: Wire, path: str, new_path: str, *, replace: bool) -> None:
+        together.wait(timeout=8)  # breaks when one of them does not come
+        rename(self, path, new_path, replace=replace)
+
+    with pytest.MonkeyPatch.context() as patched, ThreadPoolExecutor(len(keys)) as pool:
+        patched.setattr(Wire, "rename", wait_and_rename)
+        new = list(pool.map(lambda key, old: store.put(key, body(2), old), keys, versions))
+    assert [store.look(key) for key in keys] == new
+
+
+def test_a_publish_over_an_old_file_takes_seventeen_round_trips(samba: Samba) -> None:
+    """Two reads, and five for each of three writes: temp, lock, look, rename, read back."""
+    store = samba.store(samba.new_folder())
+    shelf = Shelf(store, Secret("x" * 32), owner="test")
+    host = HostName.parse("www.example.com")
+    assert shelf.publish(make_bundle(host.ascii)).ok
+    chain, asked = Wire._chain, []
+
+    def counted(self: Wire, *requests: object, allow: dict[int, int] | None = None) -> list[bytes]:
+        asked.append(len(requests))
+        return chain(self, *requests, allow=allow)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Wire, "_chain", counted)
+        assert shelf.publish(make_bundle(host.ascii)).ok
+    assert len(asked) <= 17, asked

@@ -17,6 +17,7 @@ from enum import Enum
 from functools import lru_cache
 from threading import Event
 from typing import NewType, Protocol, runtime_checkable
+from zlib import crc32
 
 from certshelf.errors import StoreInvalidName
 from certshelf.secret import Secret
@@ -26,8 +27,10 @@ MAX_BYTES = 1024 * 1024
 DEADLINE_SECONDS = 10.0
 HIDDEN = ".certshelf"
 """The shelf's own folder: IIS reads only `*.pfx` of the top folder."""
-LOCK = f"{HIDDEN}/lock"
+LOCKS = f"{HIDDEN}/locks"
 """What writers lock one another out with; no key, and in no listing."""
+LOCK_COUNT = 256
+"""How many locks there are: enough that eight writers of different names seldom meet."""
 MAX_DEPTH = 4
 
 Version = NewType("Version", str)
@@ -184,7 +187,7 @@ def check_key(key: str) -> tuple[str, ...]:
     An allow list: one name of the top folder, or HIDDEN and 1 to MAX_DEPTH - 1 names, joined by
     `/`. Each is a plain name in NFC of at most 255 bytes of UTF-8, without separators, colons,
     controls, wildcards, a leading dot, leading or trailing spaces, a trailing dot; no device of
-    Windows ("Naming Files, Paths, and Namespaces", learn.microsoft.com); not LOCK.
+    Windows ("Naming Files, Paths, and Namespaces", learn.microsoft.com); not in LOCKS.
     """
     if _ORDINARY.fullmatch(key):
         return (key,)
@@ -194,9 +197,14 @@ def check_key(key: str) -> tuple[str, ...]:
         raise StoreInvalidName(f"a key in a folder that is not {HIDDEN}: {key[:80]!r}")
     if not names or len(parts) > MAX_DEPTH or not all(_is_plain(name) for name in names):
         raise StoreInvalidName(f"no name for a file of a store: {key[:80]!r}")
-    if key == LOCK:
-        raise StoreInvalidName(f"{LOCK} belongs to the store itself")
+    if "/".join(parts[:2]).lower() == LOCKS:
+        raise StoreInvalidName(f"{LOCKS} belongs to the store itself")
     return parts
+
+
+def lock_of(key: str) -> str:
+    """The lock that belongs to a key in whatever case: one for many keys, always the same."""
+    return f"{LOCKS}/{crc32(key.lower().encode()) % LOCK_COUNT:02x}"
 
 
 def check_folder(folder: str) -> tuple[str, ...]:

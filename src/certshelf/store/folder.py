@@ -282,7 +282,7 @@ class FolderStore:
                     self._fill(fd, folder, folder.stat(name), data)
                 finally:
                     os.close(fd)
-                with self._lock.held(root, until):
+                with self._lock.held(root, key, until):
                     self._check(key, folder.stat(name), expect, "write")
                     self._move(folder, temp, name, expect, until)
                     folder.sync()
@@ -328,7 +328,7 @@ class FolderStore:
             with Directory.open(self._path) as root, self._folder(parts) as folder:
                 if folder.stat(name) is None:
                     return False
-                with self._lock.held(root, until):
+                with self._lock.held(root, key, until):
                     found = folder.stat(name)
                     if found is None:
                         return False

@@ -16,7 +16,7 @@ from threading import Lock
 
 from certshelf.clock import Clock
 from certshelf.errors import StoreBusy
-from certshelf.store.base import HIDDEN, LOCK
+from certshelf.store.base import lock_of
 from certshelf.store.directory import Directory
 
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
@@ -25,31 +25,37 @@ _random = random.SystemRandom()
 
 
 class WritersLock:
-    """Held while one writer compares and replaces: within this process and among processes."""
+    """Held while one writer compares and replaces one file: in this process and among processes."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._here = Lock()
+        self._here: dict[str, Lock] = {}
 
     @contextmanager
-    def held(self, root: Directory, until: float) -> Iterator[None]:
-        """Hold the lock of the shelf in root; StoreBusy when it is not free by `until`.
+    def held(self, root: Directory, key: str, until: float) -> Iterator[None]:
+        """Hold the lock of a key of the shelf in root; StoreBusy when it is not free by `until`.
 
         until: a moment of the clock's monotonic().
         """
-        if not self._here.acquire(timeout=max(0.0, until - self._clock.monotonic())):
-            raise _busy(root)
+        lock = lock_of(key)
+        here = self._here.setdefault(lock, Lock())
+        if not here.acquire(timeout=max(0.0, until - self._clock.monotonic())):
+            raise _busy(root, lock)
         try:
-            with root.child(HIDDEN, create=True) as hidden:
-                fd = hidden.open_lock(LOCK.rpartition("/")[2])
+            hidden, folder, name = lock.split("/")
+            with (
+                root.child(hidden, create=True) as shelf,
+                shelf.child(folder, create=True) as locks,
+            ):
+                fd = locks.open_lock(name)
             try:
                 if not wait_for(lambda: _take(fd), self._clock, until):
-                    raise _busy(root)
+                    raise _busy(root, lock)
                 yield
             finally:
                 os.close(fd)  # this gives the lock back
         finally:
-            self._here.release()
+            here.release()
 
 
 def wait_for(attempt: Callable[[], bool], clock: Clock, until: float) -> bool:
@@ -82,8 +88,8 @@ def _take(fd: int) -> bool:
     return True
 
 
-def _busy(root: Directory) -> StoreBusy:
+def _busy(root: Directory, lock: str) -> StoreBusy:
     return StoreBusy(
-        f"cannot write in {root.path}: another writer holds {LOCK}",
+        f"cannot write in {root.path}: another writer holds {lock}",
         hint="wait for the other certshelf to end, or look who it is with `fuser -v` on that file",
     )

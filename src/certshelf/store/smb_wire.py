@@ -11,6 +11,7 @@ import contextlib
 import socket
 import struct
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from threading import Event
@@ -98,6 +99,7 @@ class Wire:
         self._connection: Any = None
         self._session: Any = None
         self._tree: Any = None
+        self._unheard: deque[Any] = deque()
 
     def connect(self, seconds: float) -> None:
         """Negotiate, log in, and connect to the share, with a session of our own.
@@ -114,6 +116,9 @@ class Wire:
         self._connection = connection
         with _translated():
             connection.connect(timeout=max(1, int(seconds)))
+        raw = self._socket()
+        if raw is not None:  # else one thread's small request waits for the answer to another's
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if connection.dialect < _SMB_3:
             raise WireRefused("the server does not speak SMB 3")
         if login.encrypt and not connection.supports_encryption:
@@ -155,10 +160,13 @@ class Wire:
 
     def abort(self) -> None:
         """Cut the connection at once, from any thread: whoever waits on it gets WireLost."""
-        raw = getattr(getattr(self._connection, "transport", None), "_sock", None)
+        raw = self._socket()
         if raw is not None:
             with contextlib.suppress(OSError):
                 raw.shutdown(socket.SHUT_RDWR)
+
+    def _socket(self) -> socket.socket | None:
+        return getattr(getattr(self._connection, "transport", None), "_sock", None)
 
     def close(self) -> None:
         """Hang up, without waiting for the server."""
@@ -288,6 +296,11 @@ class Wire:
         with contextlib.suppress(StatusError, WireLost):
             self._chain(message.close(handle.file_id))
 
+    def let_go(self, handle: Handle) -> None:
+        """Close what was opened without waiting for the answer."""
+        with contextlib.suppress(WireLost):
+            self._unheard.extend(self._send(message.close(handle.file_id)))
+
     def scan(self, handle: Handle) -> list[tuple[str, Facts]]:
         """The next page of an open folder's entries; an empty page is the end."""
         body = self._chain(
@@ -362,12 +375,8 @@ class Wire:
         Every answer is taken before the first failure is raised. allow: position -> a status that
         is no failure there; its body is b"".
         """
-        if self._tree is None:
-            raise WireLost("not connected")
-        with _translated():
-            sent = self._connection.send_compound(
-                list(requests), self._session.session_id, self._tree.tree_connect_id, related=True
-            )
+        self._hear()
+        sent = self._send(*requests)
         bodies: list[bytes] = []
         failures: dict[int, StatusError] = {}
         for position, request in enumerate(sent):
@@ -382,6 +391,29 @@ class Wire:
                 self.release(Handle(_opened(bodies[0]).file_id))
             raise failures[min(failures)]
         return bodies
+
+    def _send(self, *requests: Any) -> list[Any]:
+        tree = self._tree
+        if tree is None:
+            raise WireLost("not connected")
+        with _translated():
+            sent: list[Any] = self._connection.send_compound(
+                list(requests), self._session.session_id, tree.tree_connect_id, related=True
+            )
+        return sent
+
+    def _hear(self) -> None:
+        """Take the answers that nobody waited for, as far as they came: the library keeps them."""
+        while self._unheard:
+            try:
+                request = self._unheard.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            if not request.response_event.is_set():
+                self._unheard.appendleft(request)
+                return
+            with contextlib.suppress(StatusError, WireLost):
+                self._receive(request)
 
     def _receive(self, request: Any) -> bytes:
         with _translated():

@@ -19,7 +19,7 @@ from certshelf.errors import (
     StoreTimeout,
 )
 from certshelf.store import smb_status as status
-from certshelf.store.base import ABSENT, ANY, HIDDEN, LOCK, MAX_BYTES, Expect, Version
+from certshelf.store.base import ABSENT, ANY, MAX_BYTES, Expect, Version, lock_of
 from certshelf.store.smb_calls import Calls, version_of
 from certshelf.store.smb_messages import DELETE, Facts
 from certshelf.store.smb_wire import Handle, StatusError, Wire
@@ -33,45 +33,48 @@ class WritersLock:
     """Keeps writers that compare before they write out of each other's way.
 
     On the share it is a file that one of them holds open for itself alone: the server lets go when
-    its holder dies. Writers of ANY take no lock: of those the last one wins by definition.
+    its holder dies. Writers of different keys seldom share one, so they overlap on a slow network.
+    Writers of ANY take no lock: of those the last one wins by definition.
     """
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._here = Lock()
+        self._here: dict[str, Lock] = {}
 
     @contextmanager
     def held(
-        self, wire: Wire, expect: Version | Expect, what: str, ends_at: float
+        self, wire: Wire, key: str, expect: Version | Expect, what: str, ends_at: float
     ) -> Iterator[None]:
-        """Hold it for a with-block; StoreBusy when another writer has it until the deadline."""
+        """Hold a key's for a with-block; StoreBusy when another writer has it to the deadline."""
         if isinstance(expect, Expect):
             yield
             return
-        left = max(0.0, ends_at - self._calls.clock.monotonic())
-        if not self._here.acquire(timeout=left):
-            raise _locked(what)
+        lock = lock_of(key)
+        here = self._here.setdefault(lock, Lock())
+        if not here.acquire(timeout=max(0.0, ends_at - self._calls.clock.monotonic())):
+            raise _locked(what, lock)
         try:
-            handle = self._take(wire, what, ends_at)
+            handle = self._take(wire, lock, what, ends_at)
             try:
                 yield
             finally:
-                wire.release(handle)
+                wire.let_go(handle)
         finally:
-            self._here.release()
+            here.release()
 
-    def _take(self, wire: Wire, what: str, ends_at: float) -> Handle:
-        path, attempt = self._calls.path(tuple(LOCK.split("/"))), 0
+    def _take(self, wire: Wire, lock: str, what: str, ends_at: float) -> Handle:
+        parts, attempt = tuple(lock.split("/")), 0
         while True:
             try:
-                return wire.hold(path)
+                return wire.hold(self._calls.path(parts))
             except StatusError as error:
                 if error.status == status.PATH_NOT_FOUND:
-                    wire.make_folder(self._calls.path((HIDDEN,)))
+                    for depth in range(1, len(parts)):
+                        wire.make_folder(self._calls.path(parts[:depth]))
                 elif error.status not in status.HELD:
                     raise
             if not self._calls.pause(attempt, ends_at):
-                raise _locked(what)
+                raise _locked(what, lock)
             attempt += 1
 
 
@@ -86,7 +89,7 @@ class Delete:
     def __call__(self, wire: Wire, ends_at: float) -> bool:
         """Look, compare, remove; twice is safe."""
         calls, what = self._calls, self._calls.what("delete", self._key)
-        with self._lock.held(wire, self._expect, what, ends_at):
+        with self._lock.held(wire, self._key, self._expect, what, ends_at):
             found = calls.look(wire, self._key, self._path)
             if found is None:
                 return False
@@ -134,7 +137,7 @@ class Put:
         self._temp = self._calls.path((*self._parts[:-1], temp_name(self._parts[-1])))
         made = self._write(wire)
         try:
-            with self._lock.held(wire, self._expect, self._what, ends_at):
+            with self._lock.held(wire, self._key, self._expect, self._what, ends_at):
                 if not isinstance(self._expect, Expect):
                     found = self._calls.look(wire, self._key, self._path)
                     check(self._what, self._expect, found)
@@ -251,8 +254,8 @@ def removed(wire: Wire, path: str) -> bool:
     return True
 
 
-def _locked(what: str) -> StoreBusy:
+def _locked(what: str, lock: str) -> StoreBusy:
     return StoreBusy(
-        f"{what}: another writer holds {LOCK}",
+        f"{what}: another writer holds {lock}",
         hint="wait for the other certshelf to end; the file server shows who has it open",
     )
