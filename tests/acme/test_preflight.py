@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from certshelf.errors import ChallengeFailed, CredentialError
-from certshelf.finding import Finding
+from certshelf.finding import Finding, Severity
 from certshelf.issue.acme.identifiers import identifiers
 from certshelf.issue.solve.base import Solver
 from certshelf.issue.solve.dns.acmedns import AcmeDns, AcmeDnsAccount
@@ -24,13 +24,15 @@ from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 THUMBPRINT = "t" * 43
+OURS = '@ CAA 0 issue "ca.test"\n'
 
 
 @pytest.fixture(scope="module")
 def dns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bind]:
     zones = {
-        "example.test": 'banned CAA 0 issue "other.test"\nbare TXT "no address here"\n',
-        "frozen.test": "",
+        "example.test": OURS + 'banned CAA 0 issue "other.test"\nbare TXT "no address here"\n',
+        "frozen.test": OURS,
+        "open.test": "",
     }
     with bind(tmp_path_factory.mktemp("bind"), zones) as running:
         yield running
@@ -111,6 +113,15 @@ def test_a_port_without_acme_tls_is_named(dns: Bind) -> None:
 def test_what_dns_forbids_is_found(dns: Bind, name: str, finding: str) -> None:
     found = run(preflight(dns, free_port()), [name], [FarmHttp01()])
     assert finding in [f.id for f in found]
+
+
+def test_a_domain_without_caa_records_is_told_which_one_to_add(dns: Bind) -> None:
+    found = run(preflight(dns), ["*.open.test"], [dns01(dns, "open.test")])
+    assert [(f.id, f.severity) for f in found] == [
+        ("caa-missing", Severity.INFO),
+        ("issue-ready", Severity.OK),
+    ]
+    assert 'CAA 0 issue "ca.test; accounturi=https://ca.test/acct/1"' in found[0].do
 
 
 def dns01(dns: Bind, zone: str) -> Dns01:

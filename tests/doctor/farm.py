@@ -18,6 +18,7 @@ from certshelf.doctor.context import (
     FileFacts,
     IssuerFacts,
     ManagerFacts,
+    PublishedFolder,
     ShelfFacts,
 )
 from certshelf.doctor.served import Expected, Failure, Seen, Served, judge, target
@@ -78,6 +79,8 @@ def context(tables: Tables) -> Context:
         manager=ManagerFacts(
             **{k: tuple(v) if isinstance(v, list) else v for k, v in tables["manager"].items()}
         ),
+        shelves=tuple(tables["shelves"]),
+        published=tuple(PublishedFolder(**row) for row in tables["published"]),
         iis=tuple(_finding(row) for row in tables["iis"]),
         served=tuple(_served(row, tables, members, bindings, files) for row in tables["served"]),
     )
@@ -114,7 +117,8 @@ def _share(row: Tables) -> tuple[Finding, ...]:
 
 
 def _certificate(row: Tables) -> CertificateFacts:
-    return CertificateFacts(**{**row, "hosts": tuple(map(HostName.parse, row["hosts"]))})
+    more = {"hosts": tuple(map(HostName.parse, row["hosts"]))}
+    return CertificateFacts(**{**row, **more, "strangers": tuple(row.get("strangers", ()))})
 
 
 def _served(

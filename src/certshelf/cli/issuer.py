@@ -185,18 +185,24 @@ def remove(home: Path | None, name: str) -> None:
 
 @command.command("rollover-key")
 @click.argument("name")
+@click.option("--like", default="", help="The key of our account at this issuer, no new one.")
 @click.pass_obj
-def rollover_key(home: Path | None, name: str) -> None:
-    """Give our account at NAME a new key; challenge rules must be written again."""
+def rollover_key(home: Path | None, name: str, like: str) -> None:
+    """Give our account at NAME a new key; challenge rules must be written again.
+
+    With --like both accounts have one key, so that one rule of farm mode answers for both.
+    """
     import asyncio
 
     from certshelf.manage.manager import open_manager
     from certshelf.manage.trial import change_account_key
 
     with open_manager(home) as manager:
-        thumbprint = asyncio.run(change_account_key(manager, name))
-    output.ok(f"the account at {name} has a new key: its thumbprint is {thumbprint}")
-    output.say("   members in farm mode need the rule again: certshelf configure http-01")
+        thumbprint = asyncio.run(change_account_key(manager, name, like))
+    what = f"the key of the account at {like}" if like else "a new key"
+    output.ok(f"the account at {name} has {what}: its thumbprint is {thumbprint}")
+    if not like:
+        output.say("   members in farm mode need the rule again: certshelf configure http-01")
 
 
 @command.command()

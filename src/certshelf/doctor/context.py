@@ -108,6 +108,8 @@ class CertificateFacts:
     retry_at: datetime | None = None
     failures: int = 0
     last_error: str = ""
+    strangers: tuple[str, ...] = ()
+    """Fallback issuers whose account members in farm mode do not answer for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +137,27 @@ class IssuerFacts:
 class ChallengeFacts:
     """A trial of one host's challenge path. error "" when it would be answered.
 
-    untried: why it could not be tried from here, which says nothing about the host.
+    untried: why it could not be tried from here, which says nothing about the host. caa: the CAA
+    record that would keep other CAs out; "" when there are such records, or none can be named.
     """
 
     host: str
     error: str = ""
     untried: str = ""
+    caa: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFolder:
+    """A folder whose files somebody publishes by HTTP. subject: who; what: in which role.
+
+    here: whether it is known to be on the manager's machine; a path of a member may be elsewhere.
+    """
+
+    subject: str
+    folder: str
+    what: str
+    here: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +181,8 @@ class ManagerFacts:
 class Context:
     """Everything at one moment. bindings: by member name; a member without is not read.
 
-    unread: why the bindings file of a member could not be read, by its name.
+    unread: why the bindings file of a member could not be read, by its name. shelves: the addresses
+    of all shelves. published: the folders that certificates' webroots and members' sites publish.
     """
 
     now: datetime
@@ -180,6 +198,8 @@ class Context:
     credentials: tuple[CredentialFacts, ...] | None = None
     challenges: tuple[ChallengeFacts, ...] | None = None
     manager: ManagerFacts | None = None
+    shelves: tuple[str, ...] = ()
+    published: tuple[PublishedFolder, ...] = ()
     iis: tuple[Finding, ...] | None = None
     served: tuple[Served, ...] | None = None
 

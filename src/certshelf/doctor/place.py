@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections.abc import Iterator
 
-from certshelf.doctor.base import Check, error, no_shelf
+from certshelf.doctor.base import Check, error, no_shelf, warning
 from certshelf.doctor.context import Context
 from certshelf.finding import Finding
 
@@ -41,10 +43,55 @@ def _share(context: Context) -> Iterator[Finding]:
     yield from context.share or ()
 
 
+def _published(context: Context) -> Iterator[Finding]:
+    for one in context.published:
+        for shelf in context.shelves:
+            where = overlap(one.folder, shelf)
+            if not where:
+                continue
+            sure = one.here or one.folder.startswith("\\\\")
+            yield (error if sure else warning)(
+                "shelf-published",
+                one.subject,
+                f"{one.what} {one.folder} lies {where} the shelf {shelf}"
+                + ("" if sure else ", if it is on the same machine"),
+                "whoever asks the web server for a file may get one with a private key",
+                "move it: a shelf and what a web server publishes never lie in one another",
+            )
+
+
+def overlap(folder: str, shelf: str) -> str:
+    """`in`, `above` or `at` when one of two places holds the other, "" when they are apart.
+
+    Local paths, UNC paths and smb:// addresses; Windows knows no case.
+    """
+    one, other = _parts(folder), _parts(shelf)
+    if not one or not other or one[: len(other)] != other[: len(one)]:
+        return ""
+    return "at" if one == other else "in" if len(one) > len(other) else "above"
+
+
+def _parts(place: str) -> tuple[str, ...]:
+    r"""The steps to a place, a share's server first; () for a bucket, which nobody publishes so."""
+    text = place.removeprefix("file://")
+    if text.startswith("smb://"):
+        text = "\\\\" + re.sub(r":\d+(?=/|$)", "", text[6:], count=1)
+    elif "://" in text:
+        return ()
+    if not text.startswith("\\\\") and text[1:2] != ":":
+        return ("/", *(part for part in posixpath.normpath(text).split("/") if part))
+    kind = "\\\\" if text.startswith("\\\\") else ""
+    return (kind, *(p for p in re.split(r"[\\/]+", text.casefold()) if p not in ("", ".")))
+
+
 def _no_share(context: Context) -> str:
     if context.shelf is None:
         return "no shelf is configured"
     return "" if context.share is not None else "the shelf is no share, or could not be asked"
+
+
+def _no_shelves(context: Context) -> str:
+    return "" if context.shelves else "no shelf is configured"
 
 
 CHECKS = (
@@ -56,4 +103,5 @@ CHECKS = (
         _no_share,
         FROM_SHARE,
     ),
+    Check("shelf-published", "no web server publishes the shelf", _published, _no_shelves),
 )

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from certshelf.clock import iso
 from certshelf.doctor.base import Check, error, info, warning
-from certshelf.doctor.context import CertificateFacts, Context
+from certshelf.doctor.context import CertificateFacts, ChallengeFacts, Context
 from certshelf.finding import Finding
 
 OVERDUE_AFTER = timedelta(hours=24)
@@ -117,6 +117,36 @@ def _challenges(context: Context) -> Iterator[Finding]:
             )
 
 
+def _fallbacks(context: Context) -> Iterator[Finding]:
+    for certificate in context.certificates or ():
+        for stranger in certificate.strangers:
+            yield warning(
+                "http01-fallback",
+                certificate.name,
+                f"the members answer for the account at {certificate.issuer} only; that at "
+                f"{stranger} has another key",
+                "a farm-mode rule knows one thumbprint: validations by the fallback would fail",
+                f"certshelf issuer rollover-key {stranger} --like {certificate.issuer}",
+            )
+
+
+def _caa(context: Context) -> Iterator[Finding]:
+    open_names: dict[str, list[ChallengeFacts]] = {}
+    for trial in context.challenges or ():
+        if trial.caa:
+            domain = ".".join(trial.host.split(".")[-2:])
+            open_names.setdefault(domain, []).append(trial)
+    for domain, trials in open_names.items():
+        more = f" and {len(trials) - 1} more" if len(trials) > 1 else ""
+        yield info(
+            "caa-missing",
+            domain,
+            f"no CAA record says who may issue for {trials[0].host}{more}",
+            "every CA may, and any account there: a stolen token or account key reaches further",
+            f"add to {domain}: {trials[0].caa}",
+        )
+
+
 def _no_certificates(context: Context) -> str:
     return "" if context.certificates is not None else "there is no manager here"
 
@@ -140,5 +170,7 @@ CHECKS = (
     Check("renewal-off", "nothing ends soon with its renewal off", _unattended, _no_certificates),
     Check("issuer-account", "every CA in use has an account", _account, _no_issuers),
     Check("issuer-budget", "no rate budget is used up", _budget, _no_budget),
+    Check("http01-fallback", "members answer for fallbacks, too", _fallbacks, _no_certificates),
+    Check("caa-missing", "CAA records say who may issue", _caa, _no_trials),
     Check("challenge-reachable", "challenges would be answered", _challenges, _no_trials),
 )

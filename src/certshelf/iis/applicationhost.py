@@ -35,6 +35,14 @@ def read(data: bytes, source: str = "applicationHost.config") -> list[Binding]:
     return rows
 
 
+def folders(data: bytes, source: str = "applicationHost.config") -> list[str]:
+    """The physical paths of every site's virtual directories; ConfigError as read() raises it."""
+    root = _parse(data, source)
+    found = root.iterfind("./system.applicationHost/sites/site/application/virtualDirectory")
+    paths = [one.get("physicalPath", "") for one in found]
+    return list(dict.fromkeys(path for path in paths if path))
+
+
 def parse_information(text: str) -> tuple[str, int, str]:
     """Address, port and host of a bindingInformation: `*:443:www.example.com`, `[::1]:443:`."""
     address, port, host = "", "", ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from certshelf.bundle.keys import generate
 from certshelf.bundle.model import PrivateKey
-from certshelf.errors import CredentialError, RecordError
+from certshelf.errors import ConfigError, CredentialError, RecordError
 from certshelf.issue.acme import account as acme
 from certshelf.issue.acme import jws
 from certshelf.issue.acme.account import Account, ExternalBinding
@@ -157,6 +158,46 @@ async def roll_over(desk: Desk, client: AcmeClient, issuer: IssuerRecord) -> Acc
         return records.credentials.secret(name)
 
     new_key = load(await desk.write(keep))
+    return await _change_key(
+        desk, client, issuer, account, new_key, lambda records: records.credentials.remove(name)
+    )
+
+
+async def roll_over_to(
+    desk: Desk, client: AcmeClient, issuer: IssuerRecord, *, like: str
+) -> Account:
+    """Give the account the key of our account at another CA, `like`; safe to repeat.
+
+    One key may have an account at each of several CAs (RFC 8555 section 7.3): then one rule of
+    farm mode answers for all of them. RecordError when it is no ACME issuer, ConfigError when both
+    are at one CA, where a key has one account.
+    """
+
+    def other(records: Records) -> PrivateKey:
+        record = records.issuers.get(like)
+        if record.kind is not IssuerKind.ACME:
+            raise RecordError(f"{like} is no ACME issuer", hint="certshelf issuer ls")
+        if record.settings["directory"] == issuer.settings["directory"]:
+            raise ConfigError(
+                f"{like} and {issuer.name} are the same CA, where a key has one account",
+                hint="fallbacks are for other CAs",
+            )
+        return account_key(records, record, client.clock)
+
+    new_key = await desk.write(other)
+    account = await open_account(desk, client, issuer)
+    return await _change_key(desk, client, issuer, account, new_key, lambda records: None)
+
+
+async def _change_key(
+    desk: Desk,
+    client: AcmeClient,
+    issuer: IssuerRecord,
+    account: Account,
+    new_key: PrivateKey,
+    also: Callable[[Records], None],
+) -> Account:
+    """The change at the CA, unless it was made before, and in the records. also: written there."""
     if await acme.find(client, new_key) is None:
         account = await acme.roll_over(client, account, new_key)
     rolled = replace(account, key=new_key)
@@ -166,7 +207,7 @@ async def roll_over(desk: Desk, client: AcmeClient, issuer: IssuerRecord) -> Acc
         if record is not None:
             changed = replace(record, thumbprint=rolled.thumbprint)
             records.accounts.put(changed, pem(new_key))
-        records.credentials.remove(name)
+        also(records)
         records.events.append(client.clock.now(), "issuer.key-changed", issuer.name)
 
     await desk.write(settle)

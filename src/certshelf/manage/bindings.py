@@ -23,7 +23,9 @@ def read_bindings(path: Path, kind: Kind | None = None) -> Reading:
     """
     kind = kind or guess_kind(path)
     if kind is Kind.IIS:
-        return Reading(tuple(applicationhost.read(_bytes(path), str(path))))
+        data, source = _bytes(path), str(path)
+        folders = tuple(applicationhost.folders(data, source))
+        return Reading(tuple(applicationhost.read(data, source)), folders=folders)
     reading = _read_text(path, kind)
     return replace(reading, bindings=tuple(map(_from_mirror, reading.bindings)))
 

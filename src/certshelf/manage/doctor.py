@@ -17,6 +17,7 @@ from certshelf.doctor.context import (
     CredentialFacts,
     FileFacts,
     IssuerFacts,
+    PublishedFolder,
     ShelfFacts,
 )
 from certshelf.doctor.explain import Story, explain
@@ -30,6 +31,7 @@ from certshelf.manage.budget import limits_of, share_left
 from certshelf.manage.doctor_machine import is_open_to_others, look_at_machine
 from certshelf.manage.doctor_outside import look_outside
 from certshelf.manage.doctor_share import look_at_share
+from certshelf.manage.fallbacks import Accounts
 from certshelf.manage.groups import all_groups
 from certshelf.manage.iis import windows_path
 from certshelf.manage.manager import Manager
@@ -180,11 +182,15 @@ def _records(manager: Manager) -> Context:
     """What the database knows, and what the members' configurations say."""
     with manager.database.read() as records:
         members = tuple(records.members.all())
-        certificates = tuple(_certificate(c) for c in records.certificates.all())
+        wishes = records.certificates.all()
+        accounts = Accounts.of(records)
+        certificates = tuple(_certificate(c, accounts) for c in wishes)
+        shelves = [group.store for group in all_groups(records)]
         now = manager.clock.now()
         issuers = tuple(_issuer(records, issuer, now) for issuer in records.issuers.all())
         credentials = records.credentials.all()
-    bindings, unread = _bindings(members)
+    bindings, unread, published = _bindings(members)
+    main = manager.settings.shelf.store
     return Context(
         now=now,
         members=members,
@@ -193,6 +199,8 @@ def _records(manager: Manager) -> Context:
         certificates=certificates,
         issuers=issuers,
         credentials=tuple(CredentialFacts(one.name, one.expires_at) for one in credentials),
+        shelves=tuple(store for store in (main, *shelves) if store),
+        published=(*_webroots(wishes), *published),
     )
 
 
@@ -208,9 +216,9 @@ def _issuer(records: Records, issuer: IssuerRecord, now: datetime) -> IssuerFact
 
 def _bindings(
     members: Iterable[Member],
-) -> tuple[dict[str, tuple[Binding, ...]], dict[str, str]]:
-    """By member: what it listens for, and why its file could not be read."""
-    found, unread = {}, {}
+) -> tuple[dict[str, tuple[Binding, ...]], dict[str, str], list[PublishedFolder]]:
+    """By member: what it listens for, and why its file could not be read; what they publish."""
+    found, unread, published = {}, {}, []
     for member in members:
         try:
             reading = bindings_of(member)
@@ -219,10 +227,19 @@ def _bindings(
             continue
         if reading is not None:
             found[member.name] = reading.bindings
-    return found, unread
+            what = "the site's folder"
+            published += [PublishedFolder(member.name, path, what) for path in reading.folders]
+    return found, unread, published
 
 
-def _certificate(record: ManagedCertificate) -> CertificateFacts:
+def _webroots(certificates: Iterable[ManagedCertificate]) -> Iterator[PublishedFolder]:
+    for one in certificates:
+        for choice in one.challenges:
+            if webroot := choice.settings.get("webroot"):
+                yield PublishedFolder(one.name, webroot, "the --http-webroot", here=True)
+
+
+def _certificate(record: ManagedCertificate, accounts: Accounts) -> CertificateFacts:
     how = record.status
     return CertificateFacts(
         name=record.name,
@@ -236,6 +253,7 @@ def _certificate(record: ManagedCertificate) -> CertificateFacts:
         retry_at=how.retry_at,
         failures=how.failures,
         last_error=how.last_error,
+        strangers=accounts.strangers(record),
     )
 
 

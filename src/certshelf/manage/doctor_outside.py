@@ -58,4 +58,5 @@ def _facts(trial: Trial) -> Iterator[ChallengeFacts]:
         yield ChallengeFacts(trial.certificate, untried=trial.untried)
     for finding in trial.findings:
         bad = finding.severity is Severity.ERROR
-        yield ChallengeFacts(finding.subject, error=finding.what if bad else "")
+        caa = finding.do.partition(": ")[2] if finding.id == "caa-missing" else ""
+        yield ChallengeFacts(finding.subject, error=finding.what if bad else "", caa=caa)

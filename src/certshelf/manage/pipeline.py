@@ -38,6 +38,7 @@ from certshelf.manage import holds
 from certshelf.manage.accounts import IN_FLIGHT
 from certshelf.manage.claims import leases, tidy_up
 from certshelf.manage.engine import Engine, is_dead
+from certshelf.manage.fallbacks import issuers_of
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import (
     ManagedCertificate,
@@ -309,7 +310,7 @@ def _replaces(records: Records, certificate: ManagedCertificate) -> str:
 
 async def _choose_issuer(work: Work) -> None:
     """The first of the certificate's issuers that may be asked now. HeldBack when none may."""
-    candidates = _candidates(work)
+    candidates = issuers_of(work.certificate, work.engine.issuers)
     waits = [_held(work, issuer) for issuer in candidates]
     for issuer, until in zip(candidates, waits, strict=True):
         if until is None and issuer not in work.tried:
@@ -329,13 +330,6 @@ def _held(work: Work, issuer: str) -> datetime | None:
     return work.engine.holds.until(issuer, work.now, by_hand=by_hand)
 
 
-def _candidates(work: Work) -> list[str]:
-    certificate = work.certificate
-    record = work.engine.issuers.get(certificate.issuer)
-    fallbacks = certificate.fallbacks or (record.fallbacks if record else ())
-    return list(dict.fromkeys((certificate.issuer, *fallbacks)))
-
-
 async def _ask_another(work: Work, error: IssuerUnreachable | RateLimited) -> None:
     """Leave this CA alone for a while, and begin again at the next one; raise when there is none.
 
@@ -348,7 +342,7 @@ async def _ask_another(work: Work, error: IssuerUnreachable | RateLimited) -> No
         await engine.desk.write(lambda records: holds.store(records, issuer, hold))
     free = [
         other
-        for other in _candidates(work)
+        for other in issuers_of(work.certificate, engine.issuers)
         if other not in work.tried and _held(work, other) is None
     ]
     if not free or (work.order.step not in _BEFORE_FINALIZE and work.order.attempt < _PATIENCE):

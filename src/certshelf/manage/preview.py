@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from certshelf.bundle.model import Bundle, LeafChain
@@ -14,6 +14,7 @@ from certshelf.deploy.shelf_preview import preview_shelf
 from certshelf.deploy.triggers import Phase, Trigger, should_run
 from certshelf.errors import CertshelfError
 from certshelf.finding import Finding, Severity
+from certshelf.manage import fallbacks
 from certshelf.manage.issuers import local_ca, require_issuer
 from certshelf.manage.model import IssuerKind, ManagedCertificate, Mode, Task
 from certshelf.manage.plan import is_due
@@ -71,7 +72,8 @@ class _Seen:
     tasks: list[Task]
     bundle: Bundle | LeafChain | None
     kind: IssuerKind
-    has_account: bool = field(default=False)
+    has_account: bool = False
+    fallbacks: tuple[Finding, ...] = ()
 
 
 def preview_certificate(manager: Manager, name: str) -> CertificatePreview:
@@ -99,6 +101,7 @@ def _seen(records: Records, name: str) -> _Seen:
         issued_bundle(records, certificate) if issued else None,
         record.kind if record else IssuerKind.LOCAL,
         account is not None and bool(account.kid),
+        tuple(fallbacks.findings(records, certificate)),
     )
 
 
@@ -122,7 +125,8 @@ async def _issuer(manager: Manager, seen: _Seen) -> Part:
     if seen.kind is IssuerKind.LOCAL:
         return await asyncio.to_thread(_local, manager, certificate, part)
     if not seen.has_account:
-        return replace(part, notes=("there is no account yet: the first request makes it",))
+        note = "there is no account yet: the first request makes it"
+        return replace(part, findings=seen.fallbacks, notes=(note,))
     try:
         found = await try_certificate(manager, certificate.name)
     except CertshelfError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from certshelf.finding import Finding
 from certshelf.issue.acme.directory import Directory
 from certshelf.issue.acme.identifiers import Identifier
 from certshelf.issue.solve.preflight import Preflight
+from certshelf.manage import fallbacks
 from certshelf.manage.acme_signer import AcmeSigner
 from certshelf.manage.engine import Engine
 from certshelf.manage.model import ChallengeChoice, ManagedCertificate
@@ -36,7 +38,7 @@ async def try_certificate(manager: Manager, certificate_name: str) -> list[Findi
             lambda records: records.certificates.get(certificate_name)
         )
         signer = await engine.acme(certificate.issuer)
-        found: list[Finding] = []
+        found = await engine.desk.read(lambda r: fallbacks.findings(r, certificate))
         for name in certificate.names:
             found += await _try(engine, signer, certificate, name)
         return found
@@ -131,13 +133,14 @@ async def ask_issuer(manager: Manager, name: str) -> IssuerAnswer:
         )
 
 
-async def change_account_key(manager: Manager, name: str) -> str:
-    """Give our account at a CA a new key; its new thumbprint."""
-    from certshelf.manage.accounts import roll_over
+async def change_account_key(manager: Manager, name: str, like: str = "") -> str:
+    """Give our account at a CA a new key, or that of our account at another CA; its thumbprint."""
+    from certshelf.manage.accounts import roll_over, roll_over_to
 
     async with Engine(manager) as engine:
         signer = await engine.acme(name)
-        return (await roll_over(engine.desk, signer.client, signer.issuer)).thumbprint
+        roll = partial(roll_over_to, like=like) if like else roll_over
+        return (await roll(engine.desk, signer.client, signer.issuer)).thumbprint
 
 
 async def close_account(manager: Manager, name: str) -> None:

@@ -41,6 +41,7 @@ class _Reader:
     host: _Host | None = None
     bindings: list[Binding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
 
 
 def read(text: str, source: str = "httpd.conf", follow: Follow = follow_nothing) -> Reading:
@@ -49,7 +50,8 @@ def read(text: str, source: str = "httpd.conf", follow: Follow = follow_nothing)
     _read(text, source, reader, 0)
     if reader.host is not None:
         raise ConfigError(f"{source} ends inside a <VirtualHost>")
-    return Reading(tuple(reader.bindings), tuple(dict.fromkeys(reader.notes)))
+    notes, folders = dict.fromkeys(reader.notes), dict.fromkeys(reader.folders)
+    return Reading(tuple(reader.bindings), tuple(notes), tuple(folders))
 
 
 def _read(text: str, source: str, reader: _Reader, depth: int) -> None:
@@ -81,6 +83,8 @@ def _directive(line: str, reader: _Reader, depth: int) -> None:
             reader.notes.append(f"Include {words[1]} is not here; not read")
         for path, text in included:
             _read(text, path, reader, depth + 1)
+    elif name in ("documentroot", "alias") and "${" not in words[-1]:
+        reader.folders.append(words[-1])
     elif name == "use":
         reader.notes.append(f"macro {words[1]} is not expanded")
     elif host is not None and name in ("servername", "serveralias"):

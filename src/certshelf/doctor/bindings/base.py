@@ -17,10 +17,14 @@ MAX_DEPTH = 16
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The TLS bindings of one server, and in words what the reader did not follow."""
+    """The TLS bindings of one server, and in words what the reader did not follow.
+
+    folders: what it publishes by HTTP, where its reader looks for that (IIS, nginx, Apache).
+    """
 
     bindings: tuple[Binding, ...]
     notes: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
 
 
 Follow = Callable[[str], Iterator[tuple[str, str]]]

@@ -60,7 +60,17 @@ def read(text: str, source: str = "nginx.conf", follow: Follow = follow_nothing)
             _read_context(outer, reader)
     # A file of sites-enabled by itself has its servers at the top.
     _read_context(Directive(["http"], [d for d in top if d.name == "server"]), reader)
-    return Reading(tuple(reader.bindings), tuple(dict.fromkeys(reader.notes)))
+    notes, folders = dict.fromkeys(reader.notes), dict.fromkeys(_folders(top))
+    return Reading(tuple(reader.bindings), tuple(notes), tuple(folders))
+
+
+def _folders(directives: list[Directive]) -> Iterator[str]:
+    """Every `root` and `alias` that is no computed one."""
+    for directive in directives:
+        words = directive.words
+        if words[0] in ("root", "alias") and len(words) == 2 and "$" not in words[1]:
+            yield words[1]
+        yield from _folders(directive.block or [])
 
 
 def _read_context(context: Directive, reader: _Reader) -> None:

@@ -29,6 +29,7 @@ from certshelf.issue.solve.dns.lookup import Lookup
 
 _TIMEOUT_S = 10.0
 _MAX_BODY = 4096
+_ISSUE = ("issue", "issuewild")
 _RFC8555_8_3 = "RFC 8555 section 8.3"
 
 
@@ -62,8 +63,10 @@ class Preflight:
             self._caa(name, solver.type), self._trial(name, solver)
         )
         findings = of_caa + of_trial
+        if any(finding.severity is Severity.ERROR for finding in findings):
+            return findings
         what = f"{solver.type} would succeed, as far as can be seen from here"
-        return findings or [Finding("issue-ready", Severity.OK, str(name), what)]
+        return [*findings, Finding("issue-ready", Severity.OK, str(name), what)]
 
     async def _caa(self, name: Identifier, method: str) -> list[Finding]:
         if name.type == "ip":
@@ -80,7 +83,8 @@ class Preflight:
             method=method,
         )
         if not why:
-            return []
+            open_to_all = self.issuers and not any(tag in _ISSUE for tag, _ in records)
+            return [_without_caa(name, self.issuers[0], self.account_uri)] if open_to_all else []
         ca = self.issuers[0] if self.issuers else "the CA's name"
         return [
             Finding(
@@ -253,6 +257,19 @@ def _no_solver(name: Identifier, solvers: Sequence[Solver]) -> Finding:
         "a wildcard is proved by DNS only, an address by http-01 or tls-alpn-01 only",
         "give another --challenge for it",
         _RFC8555_8_3,
+    )
+
+
+def _without_caa(name: Identifier, ca: str, account_uri: str) -> Finding:
+    account = f"; accounturi={account_uri}" if account_uri else ""
+    return Finding(
+        "caa-missing",
+        Severity.INFO,
+        str(name),
+        "no CAA record says who may issue for it",
+        "every CA may, and any account there",
+        f'add to its domain: CAA 0 issue "{ca}{account}"',
+        "RFC 8659, RFC 8657",
     )
 
 

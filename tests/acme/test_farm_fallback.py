@@ -1,0 +1,97 @@
+"""Farm mode and a fallback CA: one rule answers for both accounts once they have one key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from certshelf.errors import ChallengeFailed, ConfigError, RecordError
+from certshelf.issue.solve.http01 import Http01Responder
+from certshelf.manage import doctor, fallbacks
+from certshelf.manage.certificates import add_certificate
+from certshelf.manage.issuers import AcmeWish, account_thumbprint, add_acme
+from certshelf.manage.manager import Manager
+from certshelf.manage.model import ChallengeChoice
+from certshelf.manage.pipeline import Run, request_certificate
+from certshelf.manage.preview import preview_certificate
+from certshelf.manage.trial import change_account_key
+from tests.support.homes import manager_in
+from tests.support.pebble import Pebble, pebble
+from tests.support.ports import free_port
+from tests.support.records import certificate
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
+FARM = (ChallengeChoice("http-01", settings={"farm": "yes"}),)
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pebble]:
+    with pebble(tmp_path_factory.mktemp("pebble")) as running:
+        yield running
+
+
+@pytest.fixture
+def manager(tmp_path: Path, ca: Pebble) -> Iterator[Manager]:
+    """An issuer `down` that does not answer, with a real Pebble as its fallback `spare`."""
+    with manager_in(tmp_path) as manager:
+        with manager.database.write() as records:
+            spare = AcmeWish(ca.directory_url, ca.ca_file, poll_interval=0.1)
+            add_acme(records, "spare", spare, manager.clock)
+            down = AcmeWish(f"https://127.0.0.1:{free_port()}/dir", fallbacks=("spare",))
+            add_acme(records, "down", down, manager.clock)
+        add_certificate(manager, certificate("web", issuer="down", challenges=FARM))
+        yield manager
+
+
+async def ask_of_members(manager: Manager, ca: Pebble) -> Run:
+    with manager.database.read() as records:
+        rule = account_thumbprint(records, "down")
+    async with Http01Responder("127.0.0.1", ca.http_port, thumbprint=rule):
+        return await request_certificate(manager, "web")
+
+
+def told(manager: Manager) -> list[str]:
+    with manager.database.read() as records:
+        found = fallbacks.findings(records, records.certificates.get("web"))
+    return [finding.do for finding in found]
+
+
+def test_the_fallbacks_account_takes_the_key_that_members_answer_for(
+    manager: Manager, ca: Pebble
+) -> None:
+    way_out = "certshelf issuer rollover-key spare --like down"
+    assert told(manager) == [way_out]
+    assert [f.do for f in preview_certificate(manager, "web").issuer.findings] == [way_out]
+    (warned,) = doctor.run_doctor(manager, only=["http01-fallback"])
+    assert (warned.subject, warned.do) == ("web", way_out)
+    assert isinstance(asyncio.run(ask_of_members(manager, ca)).error, ChallengeFailed)
+
+    for _ in range(2):  # twice is safe
+        asyncio.run(change_account_key(manager, "spare", "down"))
+    assert told(manager) == []
+    run = asyncio.run(ask_of_members(manager, ca))
+    assert run.ok, run.error
+    with manager.database.read() as records:
+        newest = records.issued.newest(records.certificates.get("web").id)
+    assert newest
+    assert newest.issuer == "spare"
+
+
+def test_two_accounts_at_one_ca_cannot_have_one_key(manager: Manager, ca: Pebble) -> None:
+    with manager.database.write() as records:
+        twin = AcmeWish(ca.directory_url, ca.ca_file)
+        add_acme(records, "twin", twin, manager.clock)
+    with pytest.raises(ConfigError, match="the same CA"):
+        asyncio.run(change_account_key(manager, "twin", "spare"))
+    with pytest.raises(RecordError):
+        asyncio.run(change_account_key(manager, "spare", "nobody"))
+
+
+def test_a_webroot_above_the_shelf_is_found_by_the_doctor(manager: Manager, tmp_path: Path) -> None:
+    choice = ChallengeChoice("http-01", settings={"webroot": str(tmp_path)})
+    add_certificate(manager, certificate("bad", challenges=(choice,)))
+    (found,) = doctor.run_doctor(manager, only=["shelf-published"])
+    assert (found.subject, found.severity.value) == ("bad", "error")
