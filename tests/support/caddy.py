@@ -14,6 +14,7 @@ from tests.support.server_process import tool
 
 class Caddy(Rig):
     kind = "caddy"
+    keeps_nothing = True
 
     @staticmethod
     def missing() -> str:

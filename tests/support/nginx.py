@@ -23,6 +23,7 @@ def modules() -> Path:
 class PlainNginx(Rig):
     kind = "nginx"
     new_wildcard_needs_restart = True
+    refuses_upper_case = True
 
     @staticmethod
     def missing() -> str:
@@ -59,6 +60,7 @@ class PlainNginx(Rig):
 class LuaNginx(PlainNginx):
     kind = "nginx-lua"
     new_wildcard_needs_restart = False
+    refuses_upper_case = False
 
     @staticmethod
     def missing() -> str:

@@ -11,7 +11,6 @@ from certshelf.names import HostName
 from certshelf.serve.setup import Setup
 from tests.support.ports import free_port
 from tests.support.server_process import Process
-from tests.support.tls_probe import served_raw
 
 
 class Rig(ABC):
@@ -23,6 +22,9 @@ class Rig(ABC):
     new_wildcard_needs_restart = False
     wildcard_is_deep = False
     """Its wildcard covers several labels."""
+    refuses_upper_case = False
+    keeps_nothing = False
+    """It asks the reader at each handshake: none succeeds while there is no reader."""
     seconds = 15.0
     """How long a change may take until it is served, with room for a busy machine."""
 
@@ -79,10 +81,6 @@ class Rig(ABC):
     def close(self) -> None:
         self.stop()
         self.upstream.close()
-
-    def default_certificate(self) -> str:
-        """What a client without a known name is shown, for servers that show something."""
-        return served_raw(self.port, "unknown.invalid")
 
 
 class Upstream:
