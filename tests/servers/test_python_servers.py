@@ -1,4 +1,4 @@
-"""Python's own servers on the shelf: asyncio, http.server, uvicorn, hypercorn (h2), aiohttp."""
+"""Python's own servers on the shelf: one story for each, until the shelf is gone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import http.server
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ from certshelf.serve.python import load_bundle, server_context
 from certshelf.shelf.shelf import Shelf
 from certshelf.store.folder import FolderStore
 from tests.support.bundles import CA, make_bundle
+from tests.support.ports import free_port
+from tests.support.server_process import Process
+from tests.support.tls_probe import Load
 
 pytestmark = pytest.mark.slow
 
@@ -182,13 +186,101 @@ def aiohttp_server(context: ssl.SSLContext) -> Iterator[int]:
         yield port
 
 
-SERVERS = [asyncio_server, http_server, uvicorn_server, hypercorn_server, aiohttp_server]
+@contextmanager
+def flask_server(context: ssl.SSLContext) -> Iterator[int]:
+    """The server behind Flask's app.run(ssl_context=...)."""
+    serving = pytest.importorskip("werkzeug.serving")
+
+    def hello(environ: object, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", "6")])
+        return [b"hello\n"]
+
+    class Handler(serving.WSGIRequestHandler):  # type: ignore[misc,name-defined]
+        protocol_version = "HTTP/1.1"
+
+        def log(self, *_: object) -> None:
+            pass
+
+    words = {"threaded": True, "ssl_context": context, "request_handler": Handler}
+    server = serving.make_server("127.0.0.1", 0, hello, **words)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield int(server.server_port)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(20)
+
+
+GUNICORN = """
+from functools import cache
+from pathlib import Path
+from certshelf import Secret, open_shelf
+from certshelf.resolve.disk import DiskCache
+from certshelf.resolve.resolver import Resolver
+from certshelf.serve.python import server_context
+
+bind = "127.0.0.1:{port}"
+worker_class = "{worker}"
+workers = 2
+keepalive = 30
+certfile = __file__
+
+@cache
+def context():
+    shelf = open_shelf({folder!r}, password=Secret({password!r}))
+    return server_context(Resolver(shelf, disk=DiskCache(Path("cache"))).start())
+
+def ssl_context(conf, default_ssl_context_factory):
+    return context()
+"""
+APPLICATIONS = """
+def wsgi(environ, start_response):
+    start_response("200 OK", [("Content-Length", "6")])
+    return [b"hello\\n"]
+
+async def asgi(scope, receive, send):
+    if scope["type"] == "http":
+        headers = [(b"content-length", b"6")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"hello\\n"})
+"""
+
+
+@contextmanager
+def gunicorn(shelf: Shelf, worker: str) -> Iterator[int]:
+    pytest.importorskip("gunicorn")
+    folder = folder_of(shelf)
+    work = folder.parent / worker
+    work.mkdir()
+    words = {"worker": worker, "folder": str(folder), "password": PASSWORD.reveal()}
+    (work / "gunicorn.conf.py").write_text(GUNICORN.format(port=(port := free_port()), **words))
+    (work / "applications.py").write_text(APPLICATIONS)
+    application = "applications:asgi" if worker == "asgi" else "applications:wsgi"
+    process = Process([sys.executable, "-m", "gunicorn", application], work / "log", cwd=work)
+    try:
+        process.wait_port(port)
+        yield port
+    finally:
+        process.stop()
+
+
+SERVERS = [
+    asyncio_server,
+    http_server,
+    uvicorn_server,
+    hypercorn_server,
+    aiohttp_server,
+    flask_server,
+]
 each_server = pytest.mark.parametrize("server", SERVERS, ids=lambda s: s.__name__)
 
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(FolderStore(tmp_path), PASSWORD, owner="manager")
+    (tmp_path / "shelf").mkdir()
+    return Shelf(FolderStore(tmp_path / "shelf"), PASSWORD, owner="manager")
 
 
 def client(**more: Any) -> ssl.SSLContext:
@@ -219,31 +311,69 @@ def ask(connection: ssl.SSLSocket, host: str) -> bytes:
     return answer
 
 
-@each_server
-def test_many_names_a_renewal_and_an_open_connection(shelf: Shelf, server: Any) -> None:
-    bundles: dict[str, Bundle] = {
+def folder_of(shelf: Shelf) -> Path:
+    return Path(shelf.store.url.removeprefix("file://"))
+
+
+def tell_the_story(
+    shelf: Shelf, port: int, bundles: dict[str, Bundle], *, keeps_alive: bool = True
+) -> None:
+    """Many names, a renewal under load, an open connection, a late and an unknown name, garbage,
+    and at last no shelf at all."""
+    for sni, bundle in bundles.items():
+        assert served(port, sni) == bundle.leaf_der
+    with connect(port, "www.a.test") as kept:
+        if keeps_alive:
+            assert b"200" in ask(kept, "www.a.test")
+        with Load(port, "www.a.test") as load, Load(port, "x.b.test") as other:
+            for _ in range(3):
+                shelf.publish(renewed := make_bundle("www.a.test"))
+                assert served(port, "www.a.test") == renewed.leaf_der
+        assert not load.failures | other.failures
+        assert len(load.seen) >= 2
+        assert b"200" in ask(kept, "www.a.test")
+    bundles["www.a.test"] = renewed
+    bundles["late.test"] = make_bundle("late.test")
+    shelf.publish(bundles["late.test"])
+    assert served(port, "late.test") == bundles["late.test"].leaf_der
+    with pytest.raises((ssl.SSLError, OSError)):
+        connect(port, "unknown.test")
+    folder = folder_of(shelf)
+    (folder / "www.a.test.pfx").write_bytes(b"garbage")
+    assert served(port, "www.a.test") == renewed.leaf_der
+    folder.rename(folder.with_name("away"))
+    for _ in range(10):
+        for sni, bundle in bundles.items():
+            assert served(port, sni) == bundle.leaf_der
+
+
+@pytest.fixture
+def bundles(shelf: Shelf) -> dict[str, Bundle]:
+    """What lies on the shelf from the start, by a name that it serves."""
+    bundles = {
         "www.a.test": make_bundle("www.a.test", key=generate("rsa-2048")),
         "x.b.test": make_bundle("*.b.test"),
         "xn--bcher-kva.test": make_bundle("bücher.test", key=generate("ecdsa-p384")),
     }
     for bundle in bundles.values():
         shelf.publish(bundle)
+    return bundles
+
+
+@each_server
+def test_every_name_is_served_come_what_may(
+    shelf: Shelf, bundles: dict[str, Bundle], server: Any
+) -> None:
     with server(server_context(shelf)) as port:
-        for sni, bundle in bundles.items():
-            assert served(port, sni) == bundle.leaf_der
-        with connect(port, "www.a.test") as kept:
-            assert b"200" in ask(kept, "www.a.test")
-            renewed = make_bundle("www.a.test")
-            shelf.publish(renewed)
-            assert served(port, "www.a.test") == renewed.leaf_der
-            assert b"200" in ask(kept, "www.a.test")
-        late = make_bundle("late.test")
-        shelf.publish(late)
-        assert served(port, "late.test") == late.leaf_der
-        with pytest.raises((ssl.SSLError, OSError)):
-            connect(port, "unknown.test")
-        (Path(shelf.store.url.removeprefix("file://")) / "www.a.test.pfx").write_bytes(b"garbage")
-        assert served(port, "www.a.test") == renewed.leaf_der
+        tell_the_story(shelf, port, bundles, keeps_alive=server is not flask_server)
+
+
+@pytest.mark.parametrize("worker", ["gthread", "asgi"])
+def test_gunicorn_serves_every_name_come_what_may(
+    shelf: Shelf, bundles: dict[str, Bundle], worker: str
+) -> None:
+    with gunicorn(shelf, worker) as port:
+        tell_the_story(shelf, port, bundles)
 
 
 def test_h2_through_hypercorn_needs_configure(shelf: Shelf) -> None:
