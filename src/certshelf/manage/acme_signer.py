@@ -159,7 +159,7 @@ class AcmeSigner:
 
     async def _make(self, certificate: ManagedCertificate, host: str) -> Solver:
         directory = await self.client.directory()
-        identity = CaIdentity(directory.caa_identities, self.account.url)
+        identity = CaIdentity(directory.caa_identities, self.account.url, self.account.thumbprint)
         return await self.solvers.make(choice_for(certificate, host), identity, host)
 
     async def _clean_up_rest(self, order: OrderRecord, certificate: ManagedCertificate) -> None:

@@ -24,6 +24,7 @@ from certshelf.manage.desk import Desk
 from certshelf.manage.holds import Holds
 from certshelf.manage.issuers import local_ca
 from certshelf.manage.model import IssuerKind, IssuerRecord
+from certshelf.manage.responders import Responders
 from certshelf.manage.signing import LocalSigner, Signer
 from certshelf.manage.solvers import Solvers
 
@@ -49,8 +50,12 @@ class Engine:
         lease: timedelta = LEASE,
         sleep: Sleep = asyncio.sleep,
         opening: Opening = lambda now: None,
+        responders: Responders | None = None,
     ) -> None:
-        """opening: when files may be deployed that nobody asked for by hand; None for now."""
+        """opening: when files may be deployed that nobody asked for by hand; None for now.
+
+        responders: that stand longer than this engine, if any.
+        """
         self.manager = manager
         self.clock = manager.clock
         self.lease = lease
@@ -61,7 +66,7 @@ class Engine:
         self.owner = owner()
         self.rng = random.Random()  # noqa: S311 - spreads load, guards nothing
         self.desk = Desk(manager.database)
-        self.solvers = Solvers(self.desk, self.clock)
+        self.solvers = Solvers(self.desk, self.clock, responders)
         self.holds = Holds()
         self.budget = Budget()
         self.clocks_noted: set[str] = set()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,11 +19,11 @@ from certshelf.issue.solve.dns.lookup import Lookup, NameServer
 from certshelf.issue.solve.dns.rfc2136 import Rfc2136, Tsig
 from certshelf.issue.solve.dns01 import Dns01, TxtWriter
 from certshelf.issue.solve.dnspersist01 import DnsPersist01
-from certshelf.issue.solve.http01 import FarmHttp01, Http01Responder, Webroot
-from certshelf.issue.solve.tlsalpn01 import TlsAlpn01Responder
+from certshelf.issue.solve.http01 import FarmHttp01, Webroot, answers_already
 from certshelf.manage.credentials import note_use
 from certshelf.manage.model import ChallengeChoice, ChallengeRecord, ManagedCertificate
 from certshelf.manage.providers import resolve
+from certshelf.manage.responders import DEFAULT, HTTP_PORT, TLS_PORT, Responders
 from certshelf.secret import Secret
 
 if TYPE_CHECKING:
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from certshelf.manage.db.records import Records
     from certshelf.manage.desk import Desk
 
-DEFAULT = ChallengeChoice("http-01")
-"""What a certificate without a choice uses: a responder of our own on port 80."""
 TYPES = ("http-01", "dns-01", "tls-alpn-01", "dns-persist-01")
 FOR_ADDRESSES = ("http-01", "tls-alpn-01")
 """What can prove an IP address (RFC 8738 section 4): there is no name to write a record at."""
@@ -42,10 +39,14 @@ DNS_WRITERS = ("rfc2136", "exec", "acme-dns", "lexicon")
 
 @dataclass(frozen=True, slots=True)
 class CaIdentity:
-    """What dns-persist-01 needs to know: how CAA records call the CA, and our account's URL."""
+    """What dns-persist-01 needs to know: how CAA records call the CA, and our account's URL.
+
+    thumbprint: of the account's key, for http-01.
+    """
 
     issuers: tuple[str, ...] = ()
     account_uri: str = ""
+    thumbprint: str = ""
 
 
 def choice_for(certificate: ManagedCertificate, host: str) -> ChallengeChoice:
@@ -72,25 +73,26 @@ class Solvers:
     Use it as an async context manager.
     """
 
-    def __init__(self, desk: Desk, clock: Clock) -> None:
+    def __init__(self, desk: Desk, clock: Clock, responders: Responders | None = None) -> None:
+        """responders: that stand longer than this, if any; closed by their owner."""
         self._desk = desk
         self._clock = clock
-        self._stack = AsyncExitStack()
-        self._responders: dict[tuple[str, int], Solver] = {}
+        self._own = Responders()
+        self._responders = responders or self._own
 
     async def __aenter__(self) -> Solvers:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        await self._stack.aclose()
+        await self._own.__aexit__()
 
     async def make(self, choice: ChallengeChoice, identity: CaIdentity, host: str) -> Solver:
         """The solver of a choice. ConfigError or CredentialError for one that cannot be used."""
         match choice.type:
             case "http-01":
-                return await self._http01(choice)
+                return await self._http01(choice, identity, host)
             case "tls-alpn-01":
-                return await self._responder("tls-alpn-01", _port(choice, 443))
+                return await self._responders.get("tls-alpn-01", _port(choice, TLS_PORT))
             case "dns-01":
                 return Dns01(await self._writer(choice), lookup_of(choice))
             case "dns-persist-01":
@@ -98,25 +100,19 @@ class Solvers:
                 return DnsPersist01(lookup, identity.issuers, identity.account_uri, wildcard)
         raise ConfigError(f"no challenge {choice.type!r}", hint="one of " + ", ".join(TYPES))
 
-    async def _http01(self, choice: ChallengeChoice) -> Solver:
+    async def _http01(self, choice: ChallengeChoice, identity: CaIdentity, host: str) -> Solver:
         if webroot := choice.settings.get("webroot"):
             return Webroot(Path(webroot))
         if choice.settings.get("farm"):
             return FarmHttp01()
-        return await self._responder("http-01", _port(choice, 80))
-
-    async def _responder(self, kind: str, port: int) -> Solver:
-        if (kind, port) not in self._responders:
-            made = (
-                Http01Responder(port=port) if kind == "http-01" else TlsAlpn01Responder(port=port)
-            )
-            self._responders[kind, port] = made
-            try:
-                await self._stack.enter_async_context(made)
-            except ConfigError:
-                del self._responders[kind, port]
-                raise
-        return self._responders[kind, port]
+        port = _port(choice, HTTP_PORT)
+        try:
+            return await self._responders.get("http-01", port)
+        except ConfigError:
+            # our service may stand there, and answers any token for this host and account
+            if identity.thumbprint and await answers_already(host, port, identity.thumbprint):
+                return FarmHttp01()
+            raise
 
     async def _writer(self, choice: ChallengeChoice) -> TxtWriter:
         settings = choice.settings

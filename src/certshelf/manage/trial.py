@@ -90,7 +90,7 @@ async def _try(
 ) -> list[Finding]:
     choice = choice_for(certificate, host)
     directory = await signer.client.directory()
-    identity = CaIdentity(directory.caa_identities, signer.account.url)
+    identity = CaIdentity(directory.caa_identities, signer.account.url, signer.account.thumbprint)
     solver = await engine.solvers.make(choice, identity, host)
     preflight = Preflight(
         lookup_of(choice),

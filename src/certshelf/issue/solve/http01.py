@@ -6,13 +6,20 @@ import asyncio
 import contextlib
 import os
 import secrets
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import aiohttp
 from aiohttp import web
 
 from certshelf.challenge import HTTP01_PREFIX, TOKEN, Challenge, stateless_answer
 from certshelf.errors import ChallengeFailed, ConfigError
 
+_MAX_ASKING = 4
+"""Requests that look for a host's account at the same time; strangers may send any number."""
+_ASK_S = 3.0
+ThumbprintOf = Callable[[str], Awaitable[str]]
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
@@ -37,16 +44,20 @@ class FarmHttp01:
 class Http01Responder:
     """Answers http-01 on a port of its own, for any number of orders and accounts.
 
-    Use it as an async context manager around many orders. thumbprint: answer every well-formed
-    token for this account, also those that were not presented; "" for presented ones only.
+    Use it as an async context manager around many orders. thumbprint: of the account for which a
+    well-formed token is answered that was not presented here, or what gives it for the request's
+    host; "" for none. So another manager, or a command beside the service, needs not this port.
     """
 
     type = "http-01"
 
-    def __init__(self, host: str = "", port: int = 80, *, thumbprint: str = "") -> None:
+    def __init__(
+        self, host: str = "", port: int = 80, *, thumbprint: str | ThumbprintOf = ""
+    ) -> None:
         self._host = host
         self._port = port
         self._thumbprint = thumbprint
+        self._asking = 0
         self._answers: dict[str, str] = {}
         self._runner: web.AppRunner | None = None
 
@@ -92,12 +103,48 @@ class Http01Responder:
     async def _get(self, request: web.Request) -> web.Response:
         token = request.match_info["token"]
         text = self._answers.get(token)
-        if text is None and self._thumbprint:
-            # raw_path: an encoded token is none, whatever it decodes to
-            text = stateless_answer(request.raw_path, self._thumbprint)
+        if text is None:
+            text = await self._stateless(request)
         if text is None:
             return web.Response(status=404, text="no such challenge\n", headers=_HEADERS)
         return web.Response(text=text, headers=_HEADERS)
+
+    async def _stateless(self, request: web.Request) -> str | None:
+        """The answer without a state; None when there is none, or when too many ask at once."""
+        # raw_path: an encoded token is none, whatever it decodes to
+        if not self._thumbprint or stateless_answer(request.raw_path, "") is None:
+            return None
+        if isinstance(self._thumbprint, str):
+            return stateless_answer(request.raw_path, self._thumbprint)
+        if self._asking >= _MAX_ASKING:
+            return None
+        self._asking += 1
+        try:
+            thumbprint = await self._thumbprint(urlsplit(f"//{request.host}").hostname or "")
+        except ValueError:  # the host is none
+            return None
+        finally:
+            self._asking -= 1
+        return stateless_answer(request.raw_path, thumbprint) if thumbprint else None
+
+
+async def answers_already(host: str, port: int, thumbprint: str) -> bool:
+    """Whether this machine's port answers any token for that host and account: our service's does.
+
+    host: the name that is proved. port: on loopback. It asks once, with a token made up for it.
+    """
+    token = secrets.token_urlsafe(32)
+    url = f"http://127.0.0.1:{port}{HTTP01_PREFIX}{token}"
+    timeout = aiohttp.ClientTimeout(total=_ASK_S)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(url, headers={"Host": host}, allow_redirects=False) as answer,
+        ):
+            text = await answer.content.read(1024)
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return False
+    return text == f"{token}.{thumbprint}".encode()
 
 
 class Webroot:

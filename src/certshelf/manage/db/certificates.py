@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, literal, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Text,
+    cast,
+    func,
+    literal,
+    select,
+    true,
+)
 
 from certshelf.errors import RecordError
 from certshelf.manage.db import rows
@@ -85,6 +96,24 @@ class Certificates:
         """Those that name this very host (a wildcard only when it is asked for itself)."""
         named = select(hosts.c.certificate_id).where(hosts.c.host == host.ascii)
         return self._select(table.c.id.in_(named))
+
+    def issuers_of(self, host: str) -> list[str]:
+        """Who signs for a host or an address, as it is stored."""
+        named = select(hosts.c.certificate_id).where(hosts.c.host == host)
+        found = (
+            select(table.c.issuer).where(table.c.id.in_(named)).distinct().order_by(table.c.issuer)
+        )
+        return list(self._connection.execute(found).scalars())
+
+    def challenges_in_use(self) -> list[tuple[str, tuple[ChallengeChoice, ...]]]:
+        """Each issuer with each choice of challenges of those that are renewed by themselves."""
+        where = table.c.auto_renew & table.c.state.not_in([State.PAUSED.value, State.REVOKED.value])
+        text = cast(table.c.challenges, Text)  # PostgreSQL compares no JSON
+        found = self._connection.execute(select(table.c.issuer, text).where(where).distinct())
+        return [
+            (issuer, tuple(ChallengeChoice(**choice) for choice in json.loads(choices)))
+            for issuer, choices in found
+        ]
 
     def due(self, now: datetime) -> list[str]:
         """The names of those to renew by themselves at or before now, the most urgent first.

@@ -7,13 +7,14 @@ import contextlib
 import os
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from certshelf.errors import CertshelfError
 from certshelf.manage.engine import LEASE, is_dead, owner
 from certshelf.manage.event_outputs import open_output
 from certshelf.manage.maintenance import in_window, next_opening, parse_windows
 from certshelf.manage.notify.tell import tell_what_is_wrong
+from certshelf.manage.responders import Responders, http_ports, open_all, thumbprint_for
 from certshelf.manage.service import systemd
 from certshelf.manage.service.checkup import check_up
 from certshelf.manage.service.forwarding import Forwarder
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from certshelf.manage.db.records import Records
     from certshelf.manage.manager import Manager
 
+T = TypeVar("T")
 FORWARD_SECONDS = 2.0
 MINUTE = 60.0
 SHARED_LEASE = timedelta(seconds=30)
@@ -41,7 +43,10 @@ async def run_service(manager: Manager, stop: asyncio.Event, ready: Callable[[st
     """
     service = Service(manager)
     listen = manager.settings.service.listen
-    async with status_server(listen, service.trouble, service.metrics) as address:
+    async with (
+        service.responders,
+        status_server(listen, service.trouble, service.metrics) as address,
+    ):
         service.note("service.started", {"holder": owner()})
         ready(await service.greeting(address))
         systemd.notify(os.environ, "READY=1")
@@ -59,7 +64,15 @@ class Service:
         self._counters = Counters()
         self._hand_out = _hand_out(manager)
         lease = LEASE if manager.database.is_sqlite else SHARED_LEASE
-        self._worker = Worker(manager, self._counters, lease=lease, opening=self._opening)
+        self.responders = Responders(self._thumbprint_of)
+        """The ports of http-01, which stand as long as the service runs."""
+        self._worker = Worker(
+            manager,
+            self._counters,
+            lease=lease,
+            opening=self._opening,
+            responders=self.responders,
+        )
         output = open_output(settings.events_to)
         self._forwarder = (
             Forwarder(manager.database, output, settings.events_to) if output else None
@@ -73,6 +86,7 @@ class Service:
         """All parts side by side; see run_service()."""
         parts = [
             asyncio.create_task(self._every(self._settings.tick_seconds, self._tick, stop)),
+            asyncio.create_task(self._every(MINUTE, self._answer_challenges, stop)),
             asyncio.create_task(self._every(MINUTE, self._worker.look_up, stop)),
             asyncio.create_task(self._every(FORWARD_SECONDS, self._forward, stop)),
             asyncio.create_task(self._every(MINUTE, self._check_up, stop)),
@@ -181,6 +195,17 @@ class Service:
             begun = records.orders.begun_since(now - BUDGET_SPAN) if budget else 0
         self._due = len(due)
         return plan_tick(due, under_way, now, begun=begun, budget=budget, is_dead=is_dead)
+
+    async def _answer_challenges(self) -> None:
+        """Listen wherever a certificate's http-01 is to be answered; ConfigError: it cannot."""
+        await open_all(self.responders, await asyncio.to_thread(self._ask, http_ports))
+
+    async def _thumbprint_of(self, host: str) -> str:
+        return await asyncio.to_thread(self._ask, lambda records: thumbprint_for(records, host))
+
+    def _ask(self, question: Callable[[Records], T]) -> T:
+        with self._manager.database.read() as records:
+            return question(records)
 
     async def _forward(self) -> None:
         """Tell events to the place that the settings name."""

@@ -14,6 +14,7 @@ from certshelf.manage.accounts import IN_FLIGHT
 from certshelf.manage.claims import leases, tidy_up
 from certshelf.manage.engine import Engine
 from certshelf.manage.pipeline import Ask, request
+from certshelf.manage.responders import Responders
 from certshelf.manage.runner import ask_windows
 from certshelf.manage.service.metrics import Counters
 
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 class Worker:
     """Opens an engine for the first certificate and closes it after the last.
 
-    So an idle service holds no connection and no port, and one that begins to work sees every
-    issuer and account as it is then.
+    So an idle service holds no connection, and one that begins to work sees every issuer and
+    account as it is then. The ports of challenges stand longer: they are the service's.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class Worker:
         *,
         lease: timedelta,
         opening: Callable[[datetime], datetime | None],
+        responders: Responders | None = None,
     ) -> None:
         """opening: None when files may be deployed at a moment, else when they may."""
+        self._responders = responders
         self._manager = manager
         self._counters = counters
         self._lease = lease
@@ -96,7 +99,12 @@ class Worker:
                     await self._stack.aclose()
 
     async def _begin(self) -> tuple[Engine, dict[int, Work]]:
-        engine = Engine(self._manager, lease=self._lease, opening=self._opening)
+        engine = Engine(
+            self._manager,
+            lease=self._lease,
+            opening=self._opening,
+            responders=self._responders,
+        )
         engine.stopping = self._stopping
         try:
             await self._stack.enter_async_context(engine)
