@@ -158,8 +158,9 @@ class Keeper:
         except StoreError:
             self._resolver.reload(file)  # counts the error, or falls back to the disk copy
             return
-        if version is None and self._resolver.is_served(file):
-            self._resolver.settle(file)
+        if version is None:
+            if self._resolver.is_served(file):
+                self._resolver.settle(file)
         elif self._resolver.is_behind(file, version):
             self._resolver.reload(file)
 

@@ -39,6 +39,8 @@ POLL_SECONDS = 60.0
 _MAX_SERVED = 200_000
 _MAX_ABSENT = 10_000
 _ABSENT_SECONDS = 1.0
+_MAX_SPELLINGS = 50_000
+"""Names off the wire whose files are remembered, in any spelling."""
 _LOOKS = (20.0, 50.0)
 """Looks a second, and at once, for names that the index does not have."""
 _FIRST_LOOKS = {True: (5_000.0, 5_000.0), False: (200.0, 500.0)}
@@ -115,7 +117,7 @@ class Resolver:
         self._flights_lock = threading.Lock()
         self._listeners: list[Listener] = []
         self._state = ResolverState()
-        self._files = lru_cache(maxsize=50_000)(self._files_of)
+        self._files = lru_cache(maxsize=_MAX_SPELLINGS)(self._files_of)
         self._keeper = Keeper(self, self._index, shelf.store, poll_seconds, self._clock)
         self._lane = lane
 

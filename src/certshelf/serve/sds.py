@@ -17,6 +17,8 @@ from certshelf.serve.source import BundleSource, Found
 
 MAX_ABSENT = 10_000
 """Names that Envoy asked for in vain and that it is told about when they appear."""
+MAX_PENDING = 1_000
+"""Names that are looked for again 10 times a second; while there is no index, any name is one."""
 PENDING_SECONDS = 2.5
 """Less than the transport_socket_connect_timeout that we configure: an alert beats a hang."""
 
@@ -92,7 +94,8 @@ class Subscriber:
     def _wait(self, name: str, answer: Answer) -> None:
         """Keep a name that Envoy does not have pending for a while, then let its client go."""
         now = self._monotonic()
-        if now >= self.pending.setdefault(name, now + PENDING_SECONDS):
+        is_full = len(self.pending) >= MAX_PENDING and name not in self.pending
+        if is_full or now >= self.pending.setdefault(name, now + PENDING_SECONDS):
             self._refuse(name, answer)
 
     def _refuse(self, name: str, answer: Answer) -> None:

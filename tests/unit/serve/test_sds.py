@@ -8,7 +8,7 @@ from tests.support.small_ca import SmallCa
 from tests.support.source import FakeSource
 
 from certshelf.serve.pems import PemCache
-from certshelf.serve.sds import MAX_ABSENT, PENDING_SECONDS, Answer, Subscriber
+from certshelf.serve.sds import MAX_ABSENT, MAX_PENDING, PENDING_SECONDS, Answer, Subscriber
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +140,15 @@ def test_a_flood_of_unknown_names_grows_nothing(envoy: Subscriber) -> None:
     assert len(envoy._absent) == MAX_ABSENT
     assert not envoy._sent
     assert not envoy._below
+
+
+def test_a_flood_before_the_index_stands_is_not_looked_for_without_end(
+    source: FakeSource, envoy: Subscriber
+) -> None:
+    source.is_ready = False
+    refused = [envoy.ask([f"n{n}.test"], [], {}).removed for n in range(MAX_PENDING + 50)]
+    assert len(envoy.pending) == MAX_PENDING
+    assert refused[MAX_PENDING:] == [[f"n{n}.test"] for n in range(MAX_PENDING, MAX_PENDING + 50)]
 
 
 def test_what_envoy_gave_up_is_forgotten(
