@@ -36,6 +36,14 @@ class Story:
         self.manager = manager
         self.clock = clock
         self.cas = cas
+        self.begun = clock.now()
+
+    def timeout(self, issuer: str, seconds: float) -> None:
+        """How long the CA is waited for, in real time."""
+        with self.manager.database.write() as records:
+            record = records.issuers.get(issuer)
+            settings = {**record.settings, "timeout": seconds}
+            records.issuers.edit(replace(record, settings=settings))
 
     @asynccontextmanager
     async def start(self) -> AsyncIterator[Engine]:

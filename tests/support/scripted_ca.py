@@ -113,9 +113,22 @@ class ScriptedCa:
         """The next `times` requests for `where` go wrong.
 
         where: "dir", "nonce", "account", "new-order", "order", "authz", "chall", "finalize",
-        "cert", "renewal", "revoke".
+        "cert", "renewal", "revoke", "new-account".
         """
         self._faults[where] += [Fault(**what) for _ in range(times)]  # type: ignore[arg-type]
+
+    def mend(self) -> None:
+        """Nothing goes wrong any more."""
+        self._faults.clear()
+
+    async def break_off(self) -> None:
+        """Close the connections of those who hang; what comes then is refused."""
+        self.mend()
+        if self._runner:
+            for site in list(self._runner.sites):
+                await site.stop()
+            if self._runner.server:
+                await self._runner.server.shutdown(0.1)
 
     async def __aenter__(self) -> ScriptedCa:
         app = web.Application()

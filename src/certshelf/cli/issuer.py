@@ -92,6 +92,7 @@ def add_local(
 @click.option("--preferred-chain", default="", help="Common name that the chain shall end in.")
 @click.option("--fallback", multiple=True, help="Who signs when this one cannot; repeatable.")
 @click.option("--poll-interval", type=click.FloatRange(min=0.1), help="Seconds between looks.")
+@click.option("--timeout", type=click.FloatRange(min=1), help="Seconds for a request.  [30]")
 @click.pass_obj
 def add(
     home: Path | None,

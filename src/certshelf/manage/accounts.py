@@ -20,7 +20,7 @@ from certshelf.errors import ConfigError, CredentialError, RecordError
 from certshelf.issue.acme import account as acme
 from certshelf.issue.acme import jws
 from certshelf.issue.acme.account import Account, ExternalBinding
-from certshelf.issue.acme.client import AcmeClient, ClientSettings
+from certshelf.issue.acme.client import TIMEOUT_S, AcmeClient, ClientSettings
 from certshelf.issue.acme.retry import Polling
 from certshelf.manage.credentials import note_use
 from certshelf.manage.model import (
@@ -50,6 +50,7 @@ def client_settings(issuer: IssuerRecord) -> ClientSettings:
     return ClientSettings(
         str(issuer.settings["directory"]),
         ca_file=Path(ca_file) if ca_file else None,
+        timeout_s=float(issuer.settings.get("timeout") or TIMEOUT_S),
         in_flight=IN_FLIGHT,
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ class Engine:
         self.clocks_noted: set[str] = set()
         self.issuers: dict[str, IssuerRecord] = {}
         self._signers: dict[str, Signer] = {}
-        self._opening: dict[str, asyncio.Lock] = {}
+        self._opened: dict[str, asyncio.Task[Signer]] = {}
         self._stack = AsyncExitStack()
         self._keys = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="certshelf-keys")
         self.publishers = ThreadPoolExecutor(8, thread_name_prefix="certshelf-publish")
@@ -86,6 +87,10 @@ class Engine:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        opening = list(self._opened.values())
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
         await self._stack.aclose()
 
     def _load(self, records: Records) -> None:
@@ -97,11 +102,24 @@ class Engine:
         return asyncio.get_running_loop().run_in_executor(self._keys, generate, key_type)
 
     async def signer(self, issuer: str) -> Signer:
-        """The issuer of that name, opened once. IssueError when its CA cannot be asked."""
-        async with self._opening.setdefault(issuer, asyncio.Lock()):
-            if issuer not in self._signers:
-                self._signers[issuer] = await self._open(issuer)
+        """The issuer of that name, opened once. IssueError when its CA cannot be asked.
+
+        Who waits for it meanwhile shares what comes of it: a CA that hangs is waited for once, and
+        not by one order after the other.
+        """
+        if issuer in self._signers:
             return self._signers[issuer]
+        opening = self._opened.get(issuer)
+        if opening is None:
+            opening = self._opened[issuer] = asyncio.create_task(self._open(issuer))
+            opening.add_done_callback(partial(self._no_longer_opening, issuer))
+        self._signers[issuer] = await asyncio.shield(opening)
+        return self._signers[issuer]
+
+    def _no_longer_opening(self, issuer: str, opening: asyncio.Task[Signer]) -> None:
+        self._opened.pop(issuer, None)
+        if not opening.cancelled():
+            opening.exception()  # looked at, also when who waited for it was cancelled
 
     async def acme(self, issuer: str) -> AcmeSigner:
         """The same, when it must be an ACME issuer; RecordError for the local CA."""

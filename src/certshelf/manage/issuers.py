@@ -61,7 +61,7 @@ class AcmeWish:
     directory: a URL or the name of a known CA. ca_file: PEM roots of the CA's own server. email:
     for the account. eab: key id and base64url MAC key of an external account binding. profile,
     preferred_chain: of certificates that name none. poll_interval: seconds between looks at an
-    order when the CA names none.
+    order when the CA names none. timeout: seconds for one whole request.
     """
 
     directory: str
@@ -72,6 +72,7 @@ class AcmeWish:
     preferred_chain: str = ""
     fallbacks: tuple[str, ...] = ()
     poll_interval: float | None = None
+    timeout: float | None = None
 
 
 def add_acme(records: Records, name: str, wish: AcmeWish, clock: Clock) -> IssuerRecord:
@@ -95,6 +96,7 @@ def add_acme(records: Records, name: str, wish: AcmeWish, clock: Clock) -> Issue
         "profile": wish.profile,
         "preferred_chain": wish.preferred_chain,
         "poll_interval": wish.poll_interval,
+        "timeout": wish.timeout,
         "limits": "letsencrypt" if "acme-v02.api.letsencrypt.org" in url else "",
     }
     now = clock.now()
@@ -174,6 +176,7 @@ def issuer_json(records: Records, name: str) -> dict[str, object]:
         "profile": settings.get("profile"),
         "preferred_chain": settings.get("preferred_chain"),
         "poll_interval": settings.get("poll_interval"),
+        "timeout": settings.get("timeout"),
         "eab_credential": settings.get("eab_credential"),
         "fallbacks": list(record.fallbacks),
         "account": (account.kid or None) if account else None,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from certshelf.errors import CertshelfError, IssueError
+from certshelf.errors import CertshelfError, IssueError, IssuerUnreachable, RateLimited
 from certshelf.issue.acme.ari import RenewalInfo
 from certshelf.manage.accounts import IN_FLIGHT
 from certshelf.manage.acme_signer import AcmeSigner
@@ -69,28 +69,36 @@ async def ask_windows(engine: Engine) -> int:
     now = engine.clock.now()
     wanted = await engine.desk.read(lambda records: records.certificates.to_ask(now, _AT_ONCE))
     slots = asyncio.Semaphore(IN_FLIGHT)
+    silent: set[str] = set()
 
     async def ask(certificate: ManagedCertificate) -> None:
         async with slots:
-            await _ask_window(engine, certificate)
+            await _ask_window(engine, certificate, silent)
 
     await asyncio.gather(*(ask(one) for one in wanted))
     return len(wanted)
 
 
-async def _ask_window(engine: Engine, certificate: ManagedCertificate) -> None:
-    """Ask one CA; an error is no news: it is asked again after a back-off."""
+async def _ask_window(engine: Engine, certificate: ManagedCertificate, silent: set[str]) -> None:
+    """Ask one CA; an error is no news: it is asked again after a back-off.
+
+    silent: the issuers that gave no answer in this pass. One that hangs is not waited for again
+    by each of its certificates, for renewals wait for this pass.
+    """
     now, info = engine.clock.now(), None
     ask_at: datetime | None = retry_time(2, now, engine.rng)
     try:
         issuer = await engine.desk.read(lambda records: _issuer(records, certificate))
         if engine.holds.until(issuer, now, by_hand=False):
             return
-        signer = await engine.signer(issuer)
-        if isinstance(signer, AcmeSigner) and engine.clock_error(issuer) is None:
-            info = await signer.renewal_info(certificate.status.ari_id)
-            ask_at = info.ask_at if info else None
+        if issuer not in silent:
+            signer = await engine.signer(issuer)
+            if isinstance(signer, AcmeSigner) and engine.clock_error(issuer) is None:
+                info = await signer.renewal_info(certificate.status.ari_id)
+                ask_at = info.ask_at if info else None
     except IssueError as error:
+        if isinstance(error, (IssuerUnreachable, RateLimited)):
+            silent.add(issuer)
         ask_at = max(ask_at or now, error.retry_at or now)
     except CertshelfError:
         ask_at = now + timedelta(days=1)

@@ -108,8 +108,7 @@ async def order(work: Work) -> Stepped:
     engine, certificate = work.engine, work.certificate
     _begin_key(work)
     signer = await engine.signer(work.order.issuer)
-    if certificate.status.not_after is not None:
-        await _check_clock(work)
+    await _check_clock(work)
     if error := await run_phase(work, Phase.BEFORE):
         raise error
     await _spend(work)

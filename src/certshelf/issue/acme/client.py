@@ -32,6 +32,7 @@ from certshelf.issue.acme.retry import http_date, retry_after
 Sleep = Callable[[float], Awaitable[None]]
 
 MAX_BODY_BYTES = 1 << 20
+TIMEOUT_S = 30.0
 _MAX_NONCES = 256
 _NONCE_TRIES = 10  # a CA that refuses every fifth nonce by chance refuses ten in 10^7 requests
 _SHORT_WAIT_S = 5.0
@@ -50,7 +51,7 @@ class ClientSettings:
 
     directory_url: str
     ca_file: Path | None = None
-    timeout_s: float = 30.0
+    timeout_s: float = TIMEOUT_S
     in_flight: int = 32
     requests: Rate | None = _REQUESTS
     orders: Rate | None = None
