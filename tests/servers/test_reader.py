@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.support import asn1
+from tests.support.blind import blind_children
 from tests.support.bundles import make_bundle
 from tests.support.envoy import Envoy
 from tests.support.reader import PASSWORD, ReaderProcess, ShelfFolder
@@ -304,8 +305,9 @@ def bomb(name: str) -> bytes:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the child in /proc")
 def test_a_file_without_end_holds_up_nobody_and_its_child_is_killed(
-    work: Path, shelf: ShelfFolder, start: Start
+    work: Path, shelf: ShelfFolder, start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    blind_children(monkeypatch, tmp_path)
     path = work / "http.sock"
     old = shelf.current["www.one.test"]
     shelf.publish("two.test")

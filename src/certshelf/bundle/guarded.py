@@ -1,9 +1,9 @@
 """Read PFX files in a child process: one that takes too long can be killed, a thread cannot.
 
 Why: the library holds the interpreter's lock while it derives a key and tests the primes of an RSA
-key. 200,000 rounds or RSA 4096 stop every other thread for a quarter of a second. And the guard
-reads only what stands in clear: somebody who knows the shelf's password (every server of the farm
-does) can hide a key that asks for 2^31 rounds inside encrypted content.
+key. 200,000 rounds or RSA 4096 stop every other thread for a quarter of a second. It is also the
+second wall against a file made by somebody who knows the shelf's password (every server of the farm
+does): the first is unseal.py, which counts what encrypted content hides.
 """
 
 from __future__ import annotations

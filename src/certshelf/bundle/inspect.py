@@ -4,18 +4,18 @@ Why: one number in a file of 997 bytes can ask for 2^31 rounds of key derivation
 hour of CPU with the interpreter's lock held, and no password is needed to write it. So sizes,
 counts and algorithms are read here first, by our own small reader.
 
-What this cannot see: the bags inside *encrypted* content (their number, and the rounds of a key
-that is encrypted a second time in there). Only somebody who knows the password can write such a
-file; `guarded.decode_guarded` reads it in a child process that is killed at a deadline.
+What is inside *encrypted* content shows only to who has the password: unseal.py opens it, by the
+rounds that were bounded here, and guard_inside() then counts what lies in there too.
 Source of the format: RFC 7292.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from certshelf.bundle import algorithms as alg
-from certshelf.bundle.der import SEQUENCE, Reader, Value, integer, oid
+from certshelf.bundle.der import OCTETS, SEQUENCE, Reader, Value, integer, oid
 from certshelf.bundle.model import PfxProfile
 from certshelf.errors import (
     KeyUnsupported,
@@ -34,9 +34,10 @@ MAX_ROUNDS = 1_000_000
 # A key's bag: RSA 4096 has 2,400 bytes. OpenSSL tests the primes of an RSA key when it loads it,
 # 0.2 s for 4096 bits and 3 s for 8192: a larger key would be a bomb of its own.
 MAX_KEY_BYTES = 2_600
-# Beyond these a file needs 5 ms and more of CPU. An ECDSA key's bag has under 300 bytes, one of
-# RSA 1024 over 600.
+# Beyond these a file needs 10 ms and more of CPU; the old derivation is slow Python here. An ECDSA
+# key's bag has under 300 bytes, one of RSA 1024 over 600.
 QUICK_ROUNDS = 20_000
+QUICK_OLD_ROUNDS = 4_096
 QUICK_KEY_BYTES = 600
 
 _DATA = "1.2.840.113549.1.7.1"
@@ -64,12 +65,23 @@ class Algorithm:
 
 
 @dataclass(frozen=True, slots=True)
+class Sealed:
+    """One encrypted content: how its key is derived, and its bytes. iv: PBES2's, else b""."""
+
+    oids: tuple[str, ...]
+    salt: bytes
+    rounds: int
+    iv: bytes
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class PfxFacts:
     """What a PFX says in clear: readable without its password.
 
     keys, certificates: those in clear content; encrypted content shows neither. is_ber: some
     lengths or strings are in a form that DER forbids, as Java and BouncyCastle write them.
-    key_bytes: of the largest key's bag.
+    key_bytes: of the largest key's bag. sealed: the encrypted contents.
     """
 
     size_bytes: int
@@ -79,13 +91,16 @@ class PfxFacts:
     encrypted_contents: int
     is_ber: bool
     key_bytes: int = 0
+    sealed: tuple[Sealed, ...] = field(default=(), repr=False)
 
     @property
     def is_quick(self) -> bool:
-        """Whether it is read in a few milliseconds, as far as can be seen: few rounds, and an
-        ECDSA key that stands in clear content (one inside encrypted content shows no rounds)."""
+        """Whether it is read in a few milliseconds, as far as can be seen: few rounds, an ECDSA
+        key that stands in clear content, and no content that we would open in slow Python."""
         is_small = 0 < self.key_bytes <= QUICK_KEY_BYTES
-        return is_small and self.rounds <= QUICK_ROUNDS
+        old = [s for s in self.sealed if s.oids[0] in alg.PKCS12_PBE]
+        is_new = all(s.oids[0] not in alg.RC2 and s.rounds <= QUICK_OLD_ROUNDS for s in old)
+        return is_small and is_new and self.rounds <= QUICK_ROUNDS
 
     @property
     def rounds(self) -> int:
@@ -133,6 +148,7 @@ def read_facts(data: bytes) -> PfxFacts:
         encrypted_contents=walk.encrypted,
         is_ber=walk.reader.is_ber,
         key_bytes=walk.key_bytes,
+        sealed=tuple(walk.sealed),
     )
 
 
@@ -143,20 +159,42 @@ def guard(data: bytes) -> PfxFacts:
     PfxManyKeys and PfxKeyMissing.
     """
     facts = read_facts(data)
-    for algorithm in facts.algorithms:
-        if not alg.readable(algorithm.oids):
-            what = f"algorithm not supported here: {algorithm.name} for its {algorithm.purpose}"
-            raise PfxUnsupported(what, hint=_REWRITE)
-    if facts.keys > 1:
-        raise PfxManyKeys(
-            f"{facts.keys} private keys inside: which one to serve is not defined",
-            hint="export the one key with its certificates into a file of its own",
-        )
+    _refuse_unreadable(facts.algorithms)
+    _refuse_many(facts.keys)
     if not facts.keys and not facts.encrypted_contents:
         raise PfxKeyMissing(
             "no private key inside", hint="export it again together with its private key"
         )
     return facts
+
+
+def guard_inside(facts: PfxFacts, contents: Iterable[bytes]) -> None:
+    """Refuse what is beyond the limits once encrypted contents are counted in. Raises as guard().
+
+    contents: each of them decrypted, by every password that the library may take.
+    """
+    walk = _Walk(keys=facts.keys, rounds=facts.rounds)
+    for content in contents:
+        walk.reader = Reader()
+        value = walk.reader.read(memoryview(content))
+        walk.safe_contents(walk.reader.children(value), depth=0)
+    _refuse_unreadable(walk.algorithms)
+    _refuse_many(walk.keys)
+
+
+def _refuse_unreadable(algorithms: Iterable[Algorithm]) -> None:
+    for algorithm in algorithms:
+        if not alg.readable(algorithm.oids):
+            what = f"algorithm not supported here: {algorithm.name} for its {algorithm.purpose}"
+            raise PfxUnsupported(what, hint=_REWRITE)
+
+
+def _refuse_many(keys: int) -> None:
+    if keys > 1:
+        raise PfxManyKeys(
+            f"{keys} private keys inside: which one to serve is not defined",
+            hint="export the one key with its certificates into a file of its own",
+        )
 
 
 def profile_of(data: bytes) -> PfxProfile | None:
@@ -185,6 +223,7 @@ class _Walk:
     encrypted: int = 0
     bags: int = 0
     rounds: int = 0
+    sealed: list[Sealed] = field(default_factory=list)
 
     def pfx(self, data: memoryview) -> None:
         outer = self.reader.read(data)
@@ -221,7 +260,7 @@ class _Walk:
     def _content_info(self, info: Value) -> None:
         content = self._content(info)
         if content is not None:
-            self._safe_contents(self._sequence_in(self.reader.octets(content)), depth=0)
+            self.safe_contents(self._sequence_in(self.reader.octets(content)), depth=0)
 
     def _encrypted_data(self, value: Value) -> None:
         self.encrypted += 1
@@ -229,10 +268,13 @@ class _Walk:
         version, info = self._parts(value, 2, 3)[:2]
         integer(version)
         _, algorithm, content = self._parts(info, 3)
-        self._encryption("content", algorithm)
-        self.reader.octets(content, tag=_IMPLICIT_0)
+        salt, iv = self._encryption("content", algorithm)
+        noted = self.algorithms[-1]
+        content_bytes = bytes(self.reader.octets(content, tag=_IMPLICIT_0))
+        self.sealed.append(Sealed(noted.oids, salt, noted.rounds, iv, content_bytes))
 
-    def _safe_contents(self, bags: list[Value], depth: int) -> None:
+    def safe_contents(self, bags: list[Value], depth: int) -> None:
+        """Count the bags of one content, and what is in them."""
         if depth > 4:
             raise PfxHostile("bags more than 4 deep inside each other")
         self._count_bags(len(bags))
@@ -244,7 +286,7 @@ class _Walk:
             elif name == _CERTIFICATE:
                 self.certificates += 1
             elif name == _NESTED:
-                self._safe_contents(self.reader.children(inner), depth + 1)
+                self.safe_contents(self.reader.children(inner), depth + 1)
 
     def _key(self, value: Value, *, shrouded: bool) -> None:
         self.keys += 1
@@ -272,30 +314,31 @@ class _Walk:
         else:
             self._note("mac", alg.name_of(algorithm), (algorithm,), rounds)
 
-    def _encryption(self, purpose: str, value: Value) -> None:
+    def _encryption(self, purpose: str, value: Value) -> tuple[bytes, bytes]:
+        """Note it; its salt and its initialisation vector, b"" where there is none."""
         name, parameters = self._algorithm(value)
         if name == alg.PBES2:
-            self._scheme(purpose, name, parameters)
-        elif name in alg.PKCS12_PBE:
+            return self._scheme(purpose, name, parameters)
+        if name in alg.PKCS12_PBE:
             salt, rounds = self._parts(self._required(parameters), 2)
-            self.reader.octets(salt)
             self._note(purpose, alg.name_of(name), (name,), integer(rounds))
-        else:
-            self._note(purpose, alg.name_of(name), (name,), 1)
+            return bytes(self.reader.octets(salt)), b""
+        self._note(purpose, alg.name_of(name), (name,), 1)
+        return b"", b""
 
     def _scheme(
         self, purpose: str, frame: str, parameters: Value | None, at_least: int = 1
-    ) -> None:
+    ) -> tuple[bytes, bytes]:
         """PBES2 or PBMAC1: a key derivation and a cipher or MAC (RFC 8018 appendices A.4, A.5)."""
         derivation, cipher = self._parts(self._required(parameters), 2)
         kdf, kdf_parameters = self._algorithm(derivation)
-        cipher_oid, _ = self._algorithm(cipher)
+        cipher_oid, vector = self._algorithm(cipher)
         if kdf != alg.PBKDF2:
             name = f"{alg.name_of(frame)} {alg.name_of(kdf)}"
             self._note(purpose, name, (frame, kdf, cipher_oid), at_least)
-            return
+            return b"", b""
         parts = self._parts(self._required(kdf_parameters), 2, 4)
-        self.reader.octets(parts[0])
+        salt = bytes(self.reader.octets(parts[0]))
         rounds = integer(parts[1])
         last = parts[-1]
         prf = self._algorithm(last)[0] if last.tag == SEQUENCE else alg.HMAC_SHA1
@@ -304,6 +347,8 @@ class _Walk:
         if not 1 <= at_least <= MAX_ROUNDS:
             raise _too_many_rounds(at_least)
         self._note(purpose, name, (frame, kdf, prf, cipher_oid), rounds)
+        is_vector = vector is not None and vector.tag == OCTETS
+        return salt, bytes(vector.body) if vector is not None and is_vector else b""
 
     def _note(self, purpose: str, name: str, oids: tuple[str, ...], rounds: int) -> None:
         self.rounds += max(rounds, 0)

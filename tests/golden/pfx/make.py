@@ -128,6 +128,16 @@ def _by_hand(made: Bundle) -> None:
             ],
             b"golden",
         ),
+        "bomb-beside": asn1.pfx(
+            [
+                asn1.data(plain[:2]),
+                asn1.encrypted([asn1.shrouded_bag(key, b"golden", claimed_rounds=huge)], b"golden"),
+            ],
+            b"golden",
+        ),
+        "key-beside": asn1.pfx(
+            [asn1.data([shrouded, plain[1]]), asn1.encrypted([shrouded], b"golden")], b"golden"
+        ),
         "negative-rounds": asn1.pfx([asn1.data(plain)], b"golden", claimed_rounds=-1),
         "too-many-bags": asn1.pfx([asn1.data([plain[0], *plain[1:2] * 80])]),
     }

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.blind import blind_children
 from tests.support.bundles import make_bundle
 from tests.support.tls_probe import wait_until
 
@@ -26,6 +27,11 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "pfx"
 PASSWORD = Secret("golden")
 BOMB = (GOLDEN / "bomb-inside.pfx").read_bytes()
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+
+
+@pytest.fixture(autouse=True)
+def blind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    blind_children(monkeypatch, tmp_path)
 
 
 @pytest.fixture
