@@ -11,21 +11,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from _procfs import all_cpu_s
 from tests.support.homes import manager_in
 from tests.support.records import certificate
 from tests.support.samba import Samba, running_samba
 
+from certshelf.bundle.model import Bundle
 from certshelf.clock import SYSTEM
+from certshelf.deploy.triggers import Phase
 from certshelf.manage.certificates import add_certificate
 from certshelf.manage.credentials import set_credential
 from certshelf.manage.manager import Manager
@@ -33,6 +38,7 @@ from certshelf.manage.model import Credential, CredentialKind, Task
 from certshelf.manage.pipeline import request_certificate
 from certshelf.manage.preview import preview_certificate
 from certshelf.manage.task_records import add_task, remove_task
+from certshelf.manage.tasks import Situation, run_tasks
 from certshelf.secret import Secret
 
 DELAY_SECONDS = 0.001
@@ -46,28 +52,50 @@ def timed(what: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def request(manager: Manager) -> None:
+def request(manager: Manager) -> Bundle:
     """A new certificate, published on the local shelf and deployed by the tasks."""
     run = asyncio.run(request_certificate(manager, "web", force=True))
     assert run.ok, run.error
+    assert isinstance(run.bundle, Bundle)
+    return run.bundle
 
 
-def tasks_time(manager: Manager, stores: list[str], login: str) -> float:
-    """Seconds that the tasks of one renewal take, all of one order."""
+@dataclass(frozen=True)
+class Took:
+    """Of the tasks of one renewal, in seconds: wall, our CPU, and the file server's."""
+
+    wall: float
+    ours: float
+    server: float
+
+    def __str__(self) -> str:
+        return f"{self.wall:.2f} s (CPU: ours {self.ours:.2f}, the file server's {self.server:.2f})"
+
+
+def tasks_time(manager: Manager, samba: Samba, stores: list[str]) -> Took:
+    """What the tasks take that replace every file, all of one order; the best of three."""
     for number, store in enumerate(stores):
         settings = {"store": store}
-        credential = login if store.startswith("smb:") else ""
+        credential = "share" if store.startswith("smb:") else ""
         task = Task(0, f"t{number}", "deploy-to-shelf", settings=settings, credential=credential)
         add_task(manager, "web", task, position=1)
-    request(manager)  # the files are there: what is measured replaces
-    request(manager)
+    bundles = [request(manager), request(manager)]
     with manager.database.read() as records:
-        tasks = records.tasks.of(records.certificates.get("web").id)
-        runs = [records.tasks.runs_of(task.id, 1)[0] for task in tasks]
+        web = records.certificates.get("web")
+        tasks = records.tasks.of(web.id)
+    found = []
+    for turn in range(3):
+        situation = Situation(Phase.AFTER, bundles[turn % 2])
+        before = time.process_time(), all_cpu_s(samba.pid), time.perf_counter()
+        ran = run_tasks(manager, web, tasks, situation)
+        wall = time.perf_counter() - before[2]
+        assert all(one.ok for one in ran), [one.error for one in ran]
+        time.sleep(0.3)  # processes of the server that end tell their CPU then
+        ours, server = time.process_time() - before[0], all_cpu_s(samba.pid) - before[1]
+        found.append(Took(wall, ours, server))
     for number in range(len(stores)):
         remove_task(manager, "web", f"t{number}")
-    began, ended = min(r.started_at for r in runs), max(r.finished_at for r in runs)
-    return (ended - began).total_seconds()
+    return min(found, key=lambda took: took.wall)
 
 
 def deploy(manager: Manager, samba: Samba, folder: Path) -> None:
@@ -84,21 +112,26 @@ def deploy(manager: Manager, samba: Samba, folder: Path) -> None:
     print(f"preview against the local shelf and the share: {seconds:.2f} s (goal: under 2)")
     remove_task(manager, "web", "p")
     print("the servers on this machine, all work on its cores:")
-    three_targets(manager, {"share": shares[0], "folder": str(second), "other": shares[1]})
+    three_targets(manager, samba, {"share": shares[0], "folder": str(second), "other": shares[1]})
     with delayed(samba.port) as port:
         far = [share.replace(f":{samba.port}/", f":{port}/") for share in shares]
         print(f"the same with {2000 * DELAY_SECONDS:.0f} ms to the shares and back:")
-        three_targets(manager, {"share": far[0], "folder": str(second), "other": far[1]})
+        three_targets(manager, samba, {"share": far[0], "folder": str(second), "other": far[1]})
 
 
-def three_targets(manager: Manager, targets: dict[str, str]) -> None:
-    """Each alone, then all at once."""
-    alone = {name: tasks_time(manager, [store], "share") for name, store in targets.items()}
-    for name, seconds in alone.items():
-        print(f"   {name} alone: {seconds:.2f} s")
-    together = tasks_time(manager, list(targets.values()), "share")
-    ratio = together / max(alone.values())
-    print(f"   all three at once: {together:.2f} s, {ratio:.2f} of the slowest (goal: 1.3)")
+def three_targets(manager: Manager, samba: Samba, targets: dict[str, str]) -> None:
+    """Each alone, then all at once; and what no program could be faster than on these cores."""
+    alone = {name: tasks_time(manager, samba, [at]) for name, at in targets.items()}
+    for name, took in alone.items():
+        print(f"   {name} alone: {took}")
+    together = tasks_time(manager, samba, list(targets.values()))
+    slowest = max(took.wall for took in alone.values())
+    ratio = together.wall / slowest
+    print(f"   all three at once: {together}")
+    print(f"   that is {ratio:.2f} of the slowest (goal: 1.3)")
+    cores = len(os.sched_getaffinity(0))
+    least = (together.ours + together.server) / cores / slowest
+    print(f"   all CPU of it spread evenly on {cores} cores alone would be {least:.2f}")
 
 
 @contextmanager

@@ -99,6 +99,12 @@ class Samba:
         self._encrypt, self._guest = encrypt, guest
         self._server: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Of the server's first process; the others are below it."""
+        assert self._server is not None
+        return self._server.pid
+
     def url(self, folder: str = "", account: Account | None = None) -> str:
         """Where a store lies: a folder of the share, as the writer unless told otherwise."""
         user = (account or self.writer).name

@@ -8,13 +8,14 @@ from typing import Any, ClassVar, Protocol, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from certshelf.bundle.model import Bundle, LeafChain
+from certshelf.bundle.model import Bundle, LeafChain, PfxProfile
 from certshelf.clock import SYSTEM, Clock, iso
 from certshelf.deploy.triggers import Phase
 from certshelf.errors import CertshelfError, CredentialError, DeployError
 from certshelf.finding import Finding
 from certshelf.names import HostName
 from certshelf.secret import Secret
+from certshelf.shelf.once import prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Context:
     another one by name, or raises CredentialError. ends_at: on clock.monotonic(), when the task's
     time is up.
     owner, signing_key: of the records on further shelves. ok, error: how the run went so far.
+    make_pfx: makes a PFX as prepare() does.
     """
 
     certificate: str
@@ -56,6 +58,7 @@ class Context:
     owner: str = ""
     signing_key: Ed25519PrivateKey | None = field(default=None, repr=False)
     clock: Clock = SYSTEM
+    make_pfx: Callable[[Bundle, Secret | None, PfxProfile], bytes] = prepare
 
     def left(self) -> float:
         """The seconds that are left; DeployError when there are none."""

@@ -74,7 +74,9 @@ class DeployToShelf:
         store = open_target(self.store, self.endpoint, context)
         try:
             shelf = self._shelf(BoundedStore(store, context), context)
-            return shelf.publish(bundle, context.hosts, adopt=self.adopt, older=True).results
+            return shelf.publish(
+                bundle, context.hosts, adopt=self.adopt, older=True, make=context.make_pfx
+            ).results
         finally:
             store.close()
 

@@ -68,7 +68,7 @@ class Export:
         names = self._format(context).names()
         try:
             bundle, password = context.issued_leaf(), self._password(context)
-            files = self._format(context).files(bundle, password)
+            files = self._format(context).files(bundle, password, context.make_pfx)
             with closing(self._open(context)) as target:
                 there = [target.get(file.name) for file in files]
                 return self._write(context, target, files, there)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -10,7 +11,7 @@ from certshelf.bundle.model import Bundle, LeafChain, PfxProfile
 from certshelf.bundle.pfx import profile_of
 from certshelf.errors import BundleError, ConfigError, DeployError
 from certshelf.secret import Secret
-from certshelf.shelf.publish import prepare
+from certshelf.shelf.once import prepare
 
 _KEY = ".key.pem"
 FORMATS = ("pfx", "pem", "fullchain", "separate")
@@ -52,15 +53,20 @@ class Format:
         found = tuple(self.name + ending for ending in endings[self.format])
         return tuple(name for name in found if self.has_key or not name.endswith(_KEY))
 
-    def files(self, bundle: Bundle | LeafChain, password: Secret | None) -> tuple[File, ...]:
-        """The bundle as these files."""
+    def files(
+        self,
+        bundle: Bundle | LeafChain,
+        password: Secret | None,
+        make: Callable[[Bundle, Secret | None, PfxProfile], bytes] = prepare,
+    ) -> tuple[File, ...]:
+        """The bundle as these files. make: its PFX, as prepare() does."""
         names = self.names()
         if self.format == "pfx" and isinstance(bundle, Bundle):
             if password is None:
                 raise ConfigError(
                     "export: a PFX needs a password", hint="--set password=CREDENTIAL"
                 )
-            return (File(names[0], prepare(bundle, password, self.profile)),)
+            return (File(names[0], make(bundle, password, self.profile)),)
         whole = bundle.to_pem()
         leaf = bundle.leaf.public_bytes(Encoding.PEM)
         chain = b"".join(one.public_bytes(Encoding.PEM) for one in bundle.chain)

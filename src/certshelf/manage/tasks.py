@@ -24,6 +24,7 @@ from certshelf.manage.model import ManagedCertificate, Task, TaskRun
 from certshelf.manage.publishing import issued_bundle, password_credential
 from certshelf.manage.shelves import signing_key
 from certshelf.secret import Secret
+from certshelf.shelf.once import PfxWriter
 
 if TYPE_CHECKING:
     from certshelf.manage.db.records import Records
@@ -47,6 +48,8 @@ class Situation:
     issued: bool = True
     done: frozenset[int] = field(default_factory=frozenset)
     """The tasks that went well earlier in this very order: they are not done twice."""
+    make_pfx: PfxWriter = field(default_factory=PfxWriter, repr=False)
+    """Makes the PFX once for all targets that have the same password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +205,7 @@ def context_of(
         owner=manager.settings.shelf.owner,
         signing_key=signing_key(manager.home, manager.settings),
         clock=manager.clock,
+        make_pfx=situation.make_pfx,
     )
 
 

@@ -8,27 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
 from certshelf.bundle import pfx
 from certshelf.bundle.check import check
-from certshelf.bundle.model import Bundle, PfxProfile
+from certshelf.bundle.model import Bundle
 from certshelf.clock import iso
 from certshelf.errors import (
     BundleError,
-    BundleRefused,
     CertshelfError,
     ForeignFile,
     OlderBundle,
     PfxUnreadable,
 )
 from certshelf.names import HostName
-from certshelf.secret import Secret
-from certshelf.shelf.files import Passwords, decode
+from certshelf.shelf.files import Passwords, Read, decode
 from certshelf.shelf.history import History
 from certshelf.shelf.manifest import Manifest, Record, State, record_for, sha256
+from certshelf.shelf.once import PfxReader
 from certshelf.store.base import ABSENT, Blob, Store
 
 REMOTE_WRITERS = 8
@@ -81,7 +80,7 @@ class Publication:
 @dataclass(frozen=True, slots=True)
 class Order:
     """What to write and under which rules. adopt: take over files of others. older: let an older
-    certificate replace a newer one, as a signed rollback."""
+    certificate replace a newer one, as a signed rollback. read: opens what lies there."""
 
     bundle: Bundle
     data: bytes
@@ -90,6 +89,7 @@ class Order:
     now: datetime
     adopt: bool = False
     older: bool = False
+    read: Read = field(default_factory=PfxReader)
 
 
 def publish(
@@ -118,14 +118,6 @@ def publish(
         return Publication(order.bundle, tuple(map(run, jobs)))
     with ThreadPoolExecutor(REMOTE_WRITERS, thread_name_prefix="certshelf-publish") as pool:
         return Publication(order.bundle, tuple(pool.map(run, jobs)))
-
-
-def prepare(bundle: Bundle, password: Secret | None, profile: PfxProfile) -> bytes:
-    """The PFX to write, proved to open with the password and to hold this bundle."""
-    data = bundle.to_pfx(password, profile)
-    if Bundle.from_pfx(data, password) != bundle:
-        raise BundleRefused("cannot make a PFX: it does not hold the bundle that it was made of")
-    return data
 
 
 def _publish_file(
@@ -158,7 +150,7 @@ def _write(
     seen = manifest.read(file)
     record, record_version = seen or (None, None)
     current = store.get(file)
-    there = _decode(current, order.passwords)
+    there = _decode(current, order)
     old_thumbprint = there.thumbprint if there else ""
     if current and _is_unchanged(record, current.data, there, order):
         return Result(host, file, Outcome.UNCHANGED, old_thumbprint=old_thumbprint)
@@ -217,11 +209,11 @@ def _is_pfx(data: bytes) -> bool:
     return True
 
 
-def _decode(current: Blob | None, passwords: Passwords) -> Bundle | None:
+def _decode(current: Blob | None, order: Order) -> Bundle | None:
     if current is None:
         return None
     try:
-        return decode(current.data, passwords)
+        return decode(current.data, order.passwords, order.read)
     except BundleError:
         return None
 
@@ -235,7 +227,7 @@ def _is_unchanged(record: Record | None, data: bytes, there: Bundle | None, orde
     if pfx.profile_of(data) != pfx.profile_of(order.data):
         return False
     try:
-        decode(data, order.passwords[:1])
+        decode(data, order.passwords[:1], order.read)
     except BundleError:
         return False
     return True

@@ -20,7 +20,8 @@ from certshelf.shelf.adopt import give_back, take_over
 from certshelf.shelf.files import ShelfFile, decode
 from certshelf.shelf.history import History, Past
 from certshelf.shelf.manifest import Manifest, State, sha256
-from certshelf.shelf.publish import Order, Publication, Result, prepare
+from certshelf.shelf.once import prepare
+from certshelf.shelf.publish import Order, Publication, Result
 from certshelf.shelf.verified import Verified
 from certshelf.store.base import Store
 
@@ -81,6 +82,7 @@ class Shelf:
         older: bool = False,
         files: Container[str] | None = None,
         progress: Callable[[Result], None] = lambda result: None,
+        make: Callable[[Bundle, Secret | None, PfxProfile], bytes] = prepare,
     ) -> Publication:
         """Put a bundle under each of its names (or the given hosts): one result per file.
 
@@ -88,14 +90,14 @@ class Shelf:
         certificate that is expired, not yet valid or older than what lies there (unless older),
         a file that certshelf did not write (unless adopt). Safe to repeat: a file that already
         serves the bundle is left alone. A server sees the old file or the new, never a mix.
-        files: only these of the hosts' files.
+        files: only these of the hosts' files. make: the PFX, as prepare() does.
         """
         names = tuple(hosts) if hosts is not None else bundle.names
         if not names:
             raise BundleError("cannot publish: the certificate holds no host name of a shelf")
         order = Order(
             bundle=bundle,
-            data=prepare(bundle, self.passwords[0], self.profile),
+            data=make(bundle, self.passwords[0], self.profile),
             owner=self._writer("publish"),
             passwords=self.passwords,
             now=self.clock.now(),
