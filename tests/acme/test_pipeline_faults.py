@@ -22,6 +22,7 @@ from certshelf.manage.pipeline import Ask, Run, advance_all, request
 from certshelf.manage.runner import ask_windows, one_pass
 from tests.support.clock import FakeClock
 from tests.support.homes import manager_in
+from tests.support.limiter import Limiter
 from tests.support.records import certificate
 from tests.support.scripted_ca import ScriptedCa
 
@@ -293,6 +294,7 @@ def test_lets_encrypts_limits_are_never_met_by_a_batch(tmp_path: Path) -> None:
             record = records.issuers.get("a")
             settings = {**record.settings, "limits": "letsencrypt"}
             records.issuers.edit(replace(record, settings=settings))
+        ca.limiter = Limiter()
         names = [f"n{i}" for i in range(310)]
         for name in names:
             wish = certificate(name, f"{name}.test", issuer="a", challenges=FARM)
@@ -309,5 +311,6 @@ def test_lets_encrypts_limits_are_never_met_by_a_batch(tmp_path: Path) -> None:
             story.clock.advance(3600)
             await one_pass(engine, ends.__setitem__)
         assert not [name for name, run in ends.items() if run.error]
+        assert (ca.limiter.allowed, ca.limiter.refused) == (310, [])
 
     tell(tmp_path, tale)

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from certshelf.clock import SYSTEM, Clock, iso
 from certshelf.issue.acme import ari
 from certshelf.issue.acme.jws import b64, unb64
+from tests.support.limiter import Limiter
 from tests.support.minted import MintedCa, mint_ca
 
 URN = "urn:ietf:params:acme:error:"
@@ -73,7 +74,8 @@ class ScriptedCa:
     validation: "valid", "invalid" or "pending" for ever. slow_looks: how often a finalised order
     says "processing" first, with processing_retry_after. window: the ARI window of every
     certificate; None for the last third of its life. ahead: of the CA's clock before ours.
-    distrust: take those nonces only that came with a refusal of the same URL.
+    distrust: take those nonces only that came with a refusal of the same URL. limiter: counts
+    orders as Let's Encrypt does, and answers 429 beyond.
     """
 
     clock: Clock = SYSTEM
@@ -88,6 +90,7 @@ class ScriptedCa:
     ari_retry_after: str = "21600"
     ahead: timedelta = timedelta(0)
     distrust: bool = False
+    limiter: Limiter | None = None
     host: str = "127.0.0.1"
     port: int = 0
 
@@ -242,6 +245,9 @@ class ScriptedCa:
         live = [o for o in self.orders.values() if o.status != "invalid"]
         if replaces and any(o.replaces == replaces for o in live):
             raise Problem(409, "alreadyReplaced", "replaced already")
+        names = [one["value"] for one in payload["identifiers"]]  # type: ignore[attr-defined]
+        if self.limiter and self.limiter.order(names, self.clock.now(), replaces=bool(replaces)):
+            raise Problem(429, "rateLimited", "too many new orders recently")
         number = len(self.orders) + 1
         order = _Order(number, account, payload["identifiers"], profile, replaces)  # type: ignore[arg-type]
         self.orders[number] = order

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -243,7 +243,15 @@ class Service:
 
 def _hand_out(manager: Manager) -> HandOut:
     if manager.database.is_sqlite:
-        return InProcess()
+
+        def ask(names: Sequence[str]) -> Mapping[str, str]:
+            with manager.database.read() as records:
+                return records.certificates.issuers(names)
+
+        async def issuers(names: Sequence[str]) -> Mapping[str, str]:
+            return await asyncio.to_thread(ask, names)
+
+        return InProcess(issuers)
     from certshelf.manage.service.shared import Shared
 
     return Shared(manager.settings.database.url)
