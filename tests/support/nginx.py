@@ -24,6 +24,7 @@ class PlainNginx(Rig):
     kind = "nginx"
     new_wildcard_needs_restart = True
     refuses_upper_case = True
+    reads_the_key_apart = True
 
     @staticmethod
     def missing() -> str:
@@ -61,6 +62,7 @@ class LuaNginx(PlainNginx):
     kind = "nginx-lua"
     new_wildcard_needs_restart = False
     refuses_upper_case = False
+    reads_the_key_apart = False
 
     @staticmethod
     def missing() -> str:

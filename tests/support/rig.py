@@ -23,6 +23,9 @@ class Rig(ABC):
     wildcard_is_deep = False
     """Its wildcard covers several labels."""
     refuses_upper_case = False
+    reads_the_key_apart = False
+    """It opens a file for the certificate and again for the key: one handshake at the moment of a
+    replacement may see two versions."""
     keeps_nothing = False
     """It asks the reader at each handshake: none succeeds while there is no reader."""
     seconds = 15.0

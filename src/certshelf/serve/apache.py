@@ -11,12 +11,14 @@ from __future__ import annotations
 import shlex
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 from certshelf.errors import ConfigError
 from certshelf.names import HostName
 from certshelf.serve.log import ReaderLog
 from certshelf.serve.mirror import PLACEHOLDER_FILE
-from certshelf.serve.mirror_files import MirrorFolder, pem_name
+from certshelf.serve.mirror_files import MirrorFolder
+from certshelf.serve.pinned import Pinned
 from certshelf.serve.setup import Setup, split_address
 
 PAUSE_SECONDS = 10.0
@@ -34,11 +36,13 @@ class ApacheReloader:
         if not self._command:
             raise ConfigError("the command that reloads Apache is empty")
         self._folder = folder
+        self._pinned = Pinned(folder, "apache")
         self._held = held
         self._log = log
 
     def prepare(self) -> None:
         """Write the file of names for an Apache that starts now."""
+        self._pinned.prepare()
         try:
             self._folder.write(HOSTS_FILE, self.text().encode("ascii"))
         except OSError as error:
@@ -67,13 +71,15 @@ class ApacheReloader:
 
     def text(self) -> str:
         """Exact names first, so that they win over wildcards; then the longest wildcards."""
-        hosts = [HostName.parse(name) for name in self._held()]
+        paths = self._pinned.paths(self._held())
+        hosts = [HostName.parse(name) for name in paths]
         hosts.sort(key=lambda host: (host.is_wildcard, -host.ascii.count("."), host.ascii))
-        return "".join(f"{self._line(host)}\n" for host in hosts)
+        return "".join(f"{_line(host, paths[host.ascii])}\n" for host in hosts)
 
-    def _line(self, host: HostName) -> str:
-        server_name = host.ascii.replace("*.", "wildcard-of.", 1)  # ServerName takes no `*`
-        return f"Use Certshelf {server_name} {host.ascii} {self._folder.path / pem_name(host)}"
+
+def _line(host: HostName, file: Path) -> str:
+    server_name = host.ascii.replace("*.", "wildcard-of.", 1)  # ServerName takes no `*`
+    return f"Use Certshelf {server_name} {host.ascii} {file}"
 
 
 def macro(setup: Setup) -> str:

@@ -1,7 +1,9 @@
 """The PEM mirror: a folder of key-and-chain files that nginx, Apache, Traefik and HAProxy read.
 
-One combined file per name, replaced in one step: two files could be seen mismatched. What leaves
-the shelf stays for a grace time. `.changes` tells nginx's Lua what changed (see lua/certshelf.lua).
+One combined file per name, replaced in one step. A server that opens it twice, for certificate and
+key, can still see two versions: Apache and Traefik are given links that stay (see pinned.py), plain
+nginx cannot be helped. What leaves the shelf stays for a grace time. `.changes` tells nginx's Lua
+what changed (see lua/certshelf.lua).
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from certshelf.clock import Clock
-from certshelf.names import HostName
 from certshelf.serve.log import ReaderLog
-from certshelf.serve.mirror_files import MirrorFolder, pem_name
+from certshelf.serve.mirror_files import MirrorFolder
+from certshelf.serve.pinned import Pinned
 from certshelf.serve.setup import Setup, joined, split_address
 
 PAUSE_SECONDS = 1.0
@@ -36,7 +36,7 @@ class TraefikFile:
     ) -> None:
         self._folder = MirrorFolder(file.parent, mirror.rights)
         self._name = file.name
-        self._mirror = mirror.path
+        self._pinned = Pinned(mirror, "traefik")
         self._held = held
         self._log = log
         self._clock = clock
@@ -44,6 +44,7 @@ class TraefikFile:
     def prepare(self) -> None:
         """Make its folder and the file as it is now; ConfigError when the folder cannot be used."""
         self._folder.prepare()
+        self._pinned.prepare()
         self.write()
 
     def write(self) -> bool:
@@ -59,10 +60,10 @@ class TraefikFile:
         """JSON strings are YAML strings. The moment makes each writing a change for Traefik."""
         lines = [f"# written by certshelf-reader at {self._clock.now().isoformat()}", "tls:"]
         lines += ["  options: {default: {sniStrict: true, minVersion: VersionTLS12}}"]
-        names = sorted(self._held())
-        lines += ["  certificates:"] if names else []
-        for name in names:
-            path = json.dumps(str(self._mirror / pem_name(HostName.parse(name))))
+        paths = self._pinned.paths(sorted(self._held()))
+        lines += ["  certificates:"] if paths else []
+        for file in paths.values():
+            path = json.dumps(str(file))
             lines.append(f"  - {{certFile: {path}, keyFile: {path}}}")
         return "\n".join(lines) + "\n"
 
