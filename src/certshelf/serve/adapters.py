@@ -114,7 +114,8 @@ async def _start_envoy(
 
     assert settings.envoy is not None  # noqa: S101  the caller looked
     server = SecretServer(source, pems, log)
-    await server.listen(settings.envoy, _group_of(settings.allow_users))
+    uids = peers.allowed_uids(settings.allow_users)
+    await server.listen(settings.envoy, _group_of(settings.allow_users), uids)
     adapters.add(f"envoy=unix:{settings.envoy}", server.close)
 
 

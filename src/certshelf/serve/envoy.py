@@ -1,8 +1,8 @@
 """Envoy asks here for each name's secret at its first handshake, and is pushed every change.
 
 Delta discovery over one aggregated stream: with one stream a name, Envoy stops at 1,024 names.
-gRPC shows no peer's user id, so the socket lies in a folder that only the allowed group enters.
-Needs certshelf[envoy] (grpcio, protobuf), imported when a server is started.
+Who may ask: the socket lies in a folder that only the allowed group enters, and the kernel says
+which user connects.
 """
 
 from __future__ import annotations
@@ -11,63 +11,47 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import cast
 
 from certshelf.errors import ConfigError
-from certshelf.serve import peers
+from certshelf.serve import peers, sds_wire
+from certshelf.serve.http2 import GrpcConnection, Http2Error
 from certshelf.serve.log import ReaderLog
 from certshelf.serve.pems import PemCache
 from certshelf.serve.sds import Answer, Subscriber
 from certshelf.serve.source import BundleSource
 
-if TYPE_CHECKING:
-    from certshelf.serve import sds_pb2
-
-SECRET_TYPE = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105
-_SERVICES = {
-    "envoy.service.discovery.v3.AggregatedDiscoveryService": "DeltaAggregatedResources",
-    "envoy.service.secret.v3.SecretDiscoveryService": "DeltaSecrets",
-}
 _LOOK_AGAIN_SECONDS = 0.1
 _SECRETS_PER_MESSAGE = 100
-_STOP_SECONDS = 1.0
-_MAX_MESSAGE_BYTES = 64 * 1024 * 1024  # a reconnected Envoy lists every name that it holds
 
 
 class SecretServer:
-    """The gRPC server; runs in the event loop that starts it."""
+    """The server of secrets; runs in the event loop that starts it."""
 
     def __init__(self, source: BundleSource, pems: PemCache, log: ReaderLog) -> None:
         self._source = source
         self._pems = pems
         self._log = log
-        self._streams: set[_Stream] = set()
-        self._eof: object = None
-        self._server: Any = None
+        self._connections: set[_Connection] = set()
+        self._server: asyncio.Server | None = None
         self._unsubscribe: Callable[[], None] | None = None
 
-    async def listen(self, path: Path, gid: int) -> None:
-        """Listen on a Unix socket that this group may use. ConfigError when that cannot be."""
-        grpc, handlers = _import_grpc(self._stream)
-        self._eof = grpc.aio.EOF
-        peers.private_folder(path.parent, gid)
-        peers.clear_socket(path)
-        options = [
-            ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-            ("grpc.max_concurrent_streams", 1024),
-        ]
-        self._server = grpc.aio.server(options=options)
-        self._server.add_generic_rpc_handlers(handlers)
-        try:
-            self._server.add_insecure_port(f"unix:{path}")
-            await self._server.start()
-            os.chown(path, -1, gid)
-            path.chmod(0o660)
-        except (OSError, RuntimeError) as error:
-            raise ConfigError(f"cannot listen on {path}: {error}") from error
+    async def listen(self, path: Path, gid: int, uids: frozenset[int]) -> None:
+        """Listen on a Unix socket for these users, in a folder of this group.
+
+        ConfigError when that cannot be.
+        """
         loop = asyncio.get_running_loop()
+        if not hasattr(loop, "create_unix_server"):
+            raise ConfigError("there are no Unix sockets here, and Envoy is served over one")
+        peers.private_folder(path.parent, gid)
+        listener = peers.listen_unix(path, 0o660)
+        try:
+            os.chown(path, -1, gid)
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {path}: {error.strerror}") from error
+        self._server = await loop.create_unix_server(lambda: _Connection(self, uids), sock=listener)
 
         def changed(names: frozenset[str]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: we are stopping
@@ -76,127 +60,187 @@ class SecretServer:
         self._unsubscribe = self._source.subscribe(changed)
 
     async def close(self) -> None:
-        """End the streams; Envoy keeps serving what it holds."""
+        """End the connections; Envoy keeps serving what it holds."""
         if self._unsubscribe is not None:
             self._unsubscribe()
-        for stream in self._streams:
-            stream.end.set()
         if self._server is not None:
-            await self._server.stop(grace=_STOP_SECONDS)
+            self._server.close()
+        for connection in tuple(self._connections):
+            connection.end()
 
     def _changed(self, names: frozenset[str]) -> None:
-        for stream in self._streams:
-            stream.changes.put_nowait(names)
+        for connection in tuple(self._connections):
+            connection.changed(names)
 
-    async def _stream(self, _requests: object, context: Any) -> None:
-        """One Envoy: answer what it asks, and beside that push what changes."""
-        stream = _Stream(Subscriber(self._source, self._pems), context, self._messages)
-        self._streams.add(stream)
-        pushes = asyncio.create_task(stream.push_forever())
-        reading = asyncio.create_task(self._read_forever(stream, context))
-        ending = asyncio.create_task(stream.end.wait())
-        try:
-            await asyncio.wait((reading, ending), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self._streams.discard(stream)
-            for task in (pushes, reading, ending):
-                task.cancel()
+    # --- what connections need
 
-    async def _read_forever(self, stream: _Stream, context: Any) -> None:
-        while (request := await context.read()) is not self._eof:
-            if request.type_url and request.type_url != SECRET_TYPE:
-                continue
-            if request.error.message:
-                self._log.event("envoy-refused", reason=request.error.message[:500])
-            if request.subscribe or request.unsubscribe:
-                await stream.ask(request)
+    def admit(self, connection: _Connection) -> None:
+        """Push changes to it from now on."""
+        self._connections.add(connection)
 
-    def _messages(self, answer: Answer) -> list[sds_pb2.DeltaResponse]:
-        from certshelf.serve import sds_pb2
+    def leave(self, connection: _Connection) -> None:
+        """It is gone."""
+        self._connections.discard(connection)
 
+    def subscriber(self) -> Subscriber:
+        """What a new stream holds: nothing."""
+        return Subscriber(self._source, self._pems)
+
+    def refused(self, uid: int) -> None:
+        """A user knocked that may not ask."""
+        self._log.event("refused", server="envoy", peer=f"uid {uid}")
+
+    def said(self, reason: str) -> None:
+        """Envoy said what is wrong with our answer, or something that makes no sense."""
+        self._log.event("envoy-refused", reason=reason[:500])
+
+    def messages(self, answer: Answer, stream: _Stream, peer: str) -> list[bytes]:
+        """An answer as messages of bounded size."""
         messages = []
         removed = answer.removed
         for start in range(0, max(len(answer.secrets), 1), _SECRETS_PER_MESSAGE):
-            message = sds_pb2.DeltaResponse(type_url=SECRET_TYPE, removed=removed)
-            removed = []
+            resources = []
             for name, found, pem in answer.secrets[start : start + _SECRETS_PER_MESSAGE]:
-                certificate = sds_pb2.TlsCertificate(
-                    certificate_chain=sds_pb2.DataSource(inline_bytes=pem.certificates),
-                    private_key=sds_pb2.DataSource(inline_bytes=pem.key),
-                )
-                secret = sds_pb2.Secret(name=name, tls_certificate=certificate)
-                value = sds_pb2.Any(type_url=SECRET_TYPE, value=secret.SerializeToString())
-                message.resources.add(name=name, version=pem.version, resource=value)
-                self._log.handout("envoy", name, found.bundle, "unix socket")
-            if message.resources or message.removed:
-                messages.append(message)
+                resources.append(sds_wire.secret(name, pem))
+                self._log.handout("envoy", name, found.bundle, peer)
+            messages.append(sds_wire.response(resources, removed, stream.next_nonce()))
+            removed = []
         return messages
 
 
 class _Stream:
-    """What one stream sends, one message at a time: answers and pushes share it."""
+    """One Envoy's subscription, and the changes that wait until it has taken what was sent."""
 
-    def __init__(
-        self,
-        subscriber: Subscriber,
-        context: Any,
-        messages: Callable[[Answer], list[sds_pb2.DeltaResponse]],
-    ) -> None:
-        self.end = asyncio.Event()
-        self.changes: asyncio.Queue[frozenset[str] | None] = asyncio.Queue()
-        self._subscriber = subscriber
-        self._context = context
-        self._messages = messages
-        self._lock = asyncio.Lock()
+    def __init__(self, subscriber: Subscriber) -> None:
+        self.subscriber = subscriber
+        self.answer = Answer()
+        self.waiting: set[str] = set()
+        self.all_wait = False
+        self.is_strange = False
         self._nonce = 0
 
-    async def ask(self, request: sds_pb2.DeltaRequest) -> None:
-        """Answer a request."""
-        held = request.initial_versions
-        await self._send(self._subscriber.ask(request.subscribe, request.unsubscribe, held))
-        if self._subscriber.pending:
-            self.changes.put_nowait(None)  # wakes push_forever(), which looks again
+    def next_nonce(self) -> str:
+        self._nonce += 1
+        return str(self._nonce)
 
-    async def push_forever(self) -> None:
-        """Push every change, and look again at what is pending."""
-        while True:
-            names: frozenset[str] | None = None
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(
-                    _LOOK_AGAIN_SECONDS if self._subscriber.pending else None
-                ):
-                    names = await self.changes.get()
-            if names is not None:
-                await self._send(self._subscriber.changed(names))
-            elif self._subscriber.pending:
-                await self._send(self._subscriber.again())
+    @property
+    def is_behind(self) -> bool:
+        return self.all_wait or bool(self.waiting)
 
-    async def _send(self, answer: Answer) -> None:
-        if not answer:
+    def wait(self, names: frozenset[str]) -> None:
+        self.all_wait = self.all_wait or not names
+        self.waiting |= names
+
+    def waited(self) -> Answer:
+        """The answer to the changes that waited."""
+        names = frozenset() if self.all_wait else frozenset(self.waiting)
+        self.all_wait, self.waiting = False, set()
+        return self.subscriber.changed(names)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection of an Envoy: what is asked in one turn of the loop is answered together."""
+
+    def __init__(self, server: SecretServer, uids: frozenset[int]) -> None:
+        self._server = server
+        self._uids = uids
+        self._peer = "unix socket"
+        self._loop = asyncio.get_running_loop()
+        self._grpc = GrpcConnection(self._asked, self._ended)
+        self._streams: dict[int, _Stream] = {}
+        self._again: asyncio.TimerHandle | None = None
+
+    def end(self) -> None:
+        """Say goodbye and close."""
+        self._transport.write(self._grpc.goodbye())
+        self._transport.close()
+
+    def changed(self, names: frozenset[str]) -> None:
+        """Push what changed; an empty set means all."""
+        for stream in self._streams.values():
+            stream.wait(names)
+        self._send()
+
+    # --- called by asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        uid = peers.peer_uid(transport.get_extra_info("socket"))
+        if uid is not None:
+            self._peer = f"uid {uid}"
+            if uid not in self._uids:
+                self._server.refused(uid)
+                self._transport.abort()
+                return
+        self._server.admit(self)
+        self._transport.write(self._grpc.take())
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._server.leave(self)
+        self._streams.clear()
+        if self._again is not None:
+            self._again.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._grpc.receive(data)
+        except Http2Error as error:
+            self._server.said(str(error))
+            self._transport.write(self._grpc.goodbye(error.code))
+            self._transport.close()
             return
-        async with self._lock:
-            for message in self._messages(answer):
-                self._nonce += 1
-                message.nonce = message.system_version = str(self._nonce)
-                await self._context.write(message)
+        self._send()
 
+    def pause_writing(self) -> None:
+        """Envoy does not read: it is not heard until it does."""
+        self._transport.pause_reading()
 
-def _import_grpc(stream: Callable[..., object]) -> tuple[Any, tuple[Any, ...]]:
-    """The grpc module, and handlers that call stream for both of Envoy's services."""
-    try:
-        grpc: Any = import_module("grpc")  # typed only where somebody installed its stubs
-        grpc.aio = import_module("grpc.aio")
-        from certshelf.serve import sds_pb2
-    except ImportError as error:
-        raise ConfigError(
-            "Envoy needs gRPC, which is not installed", hint="pip install 'certshelf[envoy]'"
-        ) from error
-    handler = grpc.stream_stream_rpc_method_handler(
-        stream,
-        request_deserializer=sds_pb2.DeltaRequest.FromString,
-        response_serializer=sds_pb2.DeltaResponse.SerializeToString,
-    )
-    return grpc, tuple(
-        grpc.method_handlers_generic_handler(service, {method: handler})
-        for service, method in _SERVICES.items()
-    )
+    def resume_writing(self) -> None:
+        self._transport.resume_reading()
+
+    # ---
+
+    def _asked(self, number: int, message: bytes) -> None:
+        stream = self._streams.get(number)
+        if stream is None:
+            stream = self._streams[number] = _Stream(self._server.subscriber())
+        try:
+            request = sds_wire.read_request(message)
+        except ValueError as error:
+            raise Http2Error(1, f"no request for secrets: {error}") from error
+        if request.type_url not in (b"", sds_wire.SECRET_TYPE):
+            if not stream.is_strange:
+                stream.is_strange = True
+                self._server.said("it asks for something else than secrets")
+            return
+        if request.error:
+            self._server.said(request.error)
+        if request.subscribe or request.unsubscribe:
+            asked = stream.subscriber.ask(request.subscribe, request.unsubscribe, request.held)
+            stream.answer.add(asked)
+
+    def _ended(self, number: int) -> None:
+        self._streams.pop(number, None)
+
+    def _send(self) -> None:
+        """Send each stream's answer, and what changed meanwhile once it took all before."""
+        pending = False
+        for number, stream in tuple(self._streams.items()):
+            if stream.is_behind and not self._grpc.is_blocked(number):
+                stream.answer.add(stream.waited())
+            if stream.answer:
+                answer, stream.answer = stream.answer, Answer()
+                for message in self._server.messages(answer, stream, self._peer):
+                    self._grpc.send(number, message)
+            pending = pending or bool(stream.subscriber.pending)
+        out = self._grpc.take()
+        if out:
+            self._transport.write(out)
+        if pending and self._again is None:
+            self._again = self._loop.call_later(_LOOK_AGAIN_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._again = None
+        for stream in self._streams.values():
+            stream.answer.add(stream.subscriber.again())
+        self._send()

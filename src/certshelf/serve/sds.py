@@ -33,6 +33,15 @@ class Answer:
     def __bool__(self) -> bool:
         return bool(self.secrets or self.removed)
 
+    def add(self, later: Answer) -> None:
+        """Say this too; of a name that both speak of, the later word holds."""
+        if self and later:
+            said = {name for name, _, _ in later.secrets}.union(later.removed)
+            self.secrets = [secret for secret in self.secrets if secret[0] not in said]
+            self.removed = [name for name in self.removed if name not in said]
+        self.secrets += later.secrets
+        self.removed += later.removed
+
 
 class Subscriber:
     """One stream's names. Not thread-safe: one event loop uses it."""
@@ -62,8 +71,10 @@ class Subscriber:
         answer = Answer()
         for name in subscribe:
             version = held.get(name, "")
-            self._add(name, version)
+            self._absent.pop(name, None)
             self._look(name, version, answer)
+            if name not in self._absent and name not in self._sent:
+                self._add(name, version)
         return answer
 
     def changed(self, names: frozenset[str]) -> Answer:
