@@ -38,8 +38,7 @@ sys.meta_path.insert(0, Refuse())
 for room in sys.argv[1:]:
     module = importlib.import_module(f"certshelf.{room}")
     for found in pkgutil.walk_packages(getattr(module, "__path__", []), f"certshelf.{room}."):
-        if not found.name.endswith("_pb2"):  # generated code, which envoy.py imports when started
-            importlib.import_module(found.name)
+        importlib.import_module(found.name)
 """
 
 

@@ -2,8 +2,7 @@
 
 Request headers are not decoded: whoever may connect may call, and there is one method. Response
 headers are constants. Frames, flow control, settings and pings are as the standards say.
-Why not the grpcio library: 150 us for a question and its acknowledgement, with 13 threads and
-20 MB; this takes a sixth (bench/sds_cost.py), on the socket whose peer the kernel names.
+Why not the grpcio library: docs/decisions/0007.
 Sources: RFC 9113 (HTTP/2), RFC 7541 (header literals), grpc.io "gRPC over HTTP2".
 """
 
