@@ -57,18 +57,27 @@ def root(home: Path | None, name: str, out: Path | None) -> None:
 @click.argument("name")
 @click.option("--permit", multiple=True, help="A domain that its leaves may name; repeatable.")
 @click.option("--lifetime-days", type=click.FloatRange(min=0.01), help="Of leaves.  [default: 7]")
+@output.as_json
 @click.pass_obj
 def add_local(
-    home: Path | None, name: str, permit: tuple[str, ...], lifetime_days: float | None
+    home: Path | None,
+    name: str,
+    permit: tuple[str, ...],
+    lifetime_days: float | None,
+    as_json: bool,
 ) -> None:
     """Make a further local CA, if wanted for certain domains only."""
-    from certshelf.manage.issuers import add_local_ca
+    from certshelf.manage.issuers import add_local_ca, issuer_json
     from certshelf.manage.manager import open_manager
 
     with open_manager(home) as manager, manager.database.write() as records:
         add_local_ca(
             records, name, manager.clock, permitted_names=permit, lifetime_days=lifetime_days
         )
+        shown = issuer_json(records, name)
+    if as_json:
+        output.print_json(shown)
+        return
     output.ok(f"issuer {name} added: certshelf issuer root {name} prints its root")
 
 
@@ -93,6 +102,7 @@ def add_local(
 @click.option("--fallback", multiple=True, help="Who signs when this one cannot; repeatable.")
 @click.option("--poll-interval", type=click.FloatRange(min=0.1), help="Seconds between looks.")
 @click.option("--timeout", type=click.FloatRange(min=1), help="Seconds for a request.  [30]")
+@output.as_json
 @click.pass_obj
 def add(
     home: Path | None,
@@ -101,11 +111,12 @@ def add(
     eab_kid: str | None,
     eab_key_file: Path | None,
     fallback: tuple[str, ...],
+    as_json: bool,
     **wish: Any,
 ) -> None:
     """Add a CA that speaks ACME; `issuer test NAME` makes the account there."""
     from certshelf.cli.secrets import read_secret
-    from certshelf.manage.issuers import AcmeWish, add_acme
+    from certshelf.manage.issuers import AcmeWish, add_acme, issuer_json
     from certshelf.manage.manager import open_manager
 
     if (eab_kid is None) != (eab_key_file is None):
@@ -116,6 +127,10 @@ def add(
         eab = eab_kid, read_secret(None if stdin else eab_key_file, stdin, "EAB key")
     with open_manager(home) as manager, manager.database.write() as records:
         add_acme(records, name, AcmeWish(**wish, eab=eab, fallbacks=fallback), manager.clock)
+        shown = issuer_json(records, name)
+    if as_json:
+        output.print_json(shown)
+        return
     output.ok(f"issuer {name} added: certshelf issuer test {name} asks it for an account")
 
 
@@ -173,22 +188,27 @@ def test(home: Path | None, name: str, as_json: bool) -> None:
 
 @command.command("rm")
 @click.argument("name")
+@output.as_json
 @click.pass_obj
-def remove(home: Path | None, name: str) -> None:
+def remove(home: Path | None, name: str, as_json: bool) -> None:
     """Forget the issuer NAME and the key of our account there."""
     from certshelf.manage.issuers import remove_issuer
     from certshelf.manage.manager import open_manager
 
     with open_manager(home) as manager, manager.database.write() as records:
         remove_issuer(records, name, manager.clock)
-    output.ok(f"issuer {name} removed")
+    if as_json:
+        output.print_json({"name": name, "removed": True})
+    else:
+        output.ok(f"issuer {name} removed")
 
 
 @command.command("rollover-key")
 @click.argument("name")
 @click.option("--like", default="", help="The key of our account at this issuer, no new one.")
+@output.as_json
 @click.pass_obj
-def rollover_key(home: Path | None, name: str, like: str) -> None:
+def rollover_key(home: Path | None, name: str, like: str, as_json: bool) -> None:
     """Give our account at NAME a new key; challenge rules must be written again.
 
     With --like both accounts have one key, so that one rule of farm mode answers for both.
@@ -200,6 +220,9 @@ def rollover_key(home: Path | None, name: str, like: str) -> None:
 
     with open_manager(home) as manager:
         thumbprint = asyncio.run(change_account_key(manager, name, like))
+    if as_json:
+        output.print_json({"name": name, "thumbprint": thumbprint})
+        return
     what = f"the key of the account at {like}" if like else "a new key"
     output.ok(f"the account at {name} has {what}: its thumbprint is {thumbprint}")
     if not like:
@@ -209,8 +232,9 @@ def rollover_key(home: Path | None, name: str, like: str) -> None:
 @command.command()
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@output.as_json
 @click.pass_obj
-def deactivate(home: Path | None, name: str, yes: bool) -> None:
+def deactivate(home: Path | None, name: str, yes: bool, as_json: bool) -> None:
     """Close our account at NAME for good; its certificates stay valid."""
     import asyncio
 
@@ -221,4 +245,7 @@ def deactivate(home: Path | None, name: str, yes: bool) -> None:
         click.confirm(f"Close the account at {name} for good?", abort=True)
     with open_manager(home) as manager:
         asyncio.run(close_account(manager, name))
-    output.ok(f"the account at {name} is closed")
+    if as_json:
+        output.print_json({"name": name, "status": "deactivated"})
+    else:
+        output.ok(f"the account at {name} is closed")

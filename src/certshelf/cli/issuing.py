@@ -128,8 +128,10 @@ def _run_json(name: str, run: Run) -> dict[str, object]:
 @click.option(
     "--reason", type=click.Choice(_REASONS), default="unspecified", help="What the CA is told."
 )
+@click.option("--by-key", is_flag=True, help="Sign with its own key: no account is needed.")
+@output.as_json
 @click.pass_obj
-def revoke(home: Path | None, name: str, reason: str) -> None:
+def revoke(home: Path | None, name: str, reason: str, by_key: bool, as_json: bool) -> None:
     """Have the certificate of NAME revoked by its CA; its files stay on the shelf."""
     import asyncio
 
@@ -137,7 +139,10 @@ def revoke(home: Path | None, name: str, reason: str) -> None:
     from certshelf.manage.revoking import revoke_certificate
 
     with open_manager(home) as manager:
-        serial = asyncio.run(revoke_certificate(manager, name, reason))
+        serial = asyncio.run(revoke_certificate(manager, name, reason, by_key=by_key))
+    if as_json:
+        output.print_json({"name": name, "serial": serial, "reason": reason})
+        return
     output.ok(f"{name} revoked ({serial}): certshelf cert request {name} issues a new one")
 
 

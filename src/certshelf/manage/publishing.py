@@ -165,7 +165,11 @@ def log_files(
 
 def publishable_bundle(records: Records, certificate: ManagedCertificate) -> Bundle:
     """What was issued last for a certificate, with its key; BundleError without either."""
-    bundle = issued_bundle(records, certificate)
+    return publishable(certificate, issued_bundle(records, certificate))
+
+
+def publishable(certificate: ManagedCertificate, bundle: Bundle | LeafChain) -> Bundle:
+    """The bundle; BundleError when its key is not ours."""
     if isinstance(bundle, LeafChain):
         raise BundleError(
             f"the private key of {certificate.name} is not ours: it is for somebody else's CSR",

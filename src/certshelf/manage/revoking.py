@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from certshelf.errors import RecordError
-from certshelf.issue.acme.certificate import Reason
+from certshelf.issue.acme.certificate import Reason, revoke
+from certshelf.issue.acme.client import AcmeClient
+from certshelf.manage.accounts import client_settings
 from certshelf.manage.engine import Engine
 from certshelf.manage.model import IssuedRecord, ManagedCertificate, State
-from certshelf.manage.publishing import issued_bundle
+from certshelf.manage.publishing import issued_bundle, publishable
 
 if TYPE_CHECKING:
     from certshelf.bundle.model import Bundle, LeafChain
@@ -17,9 +19,13 @@ if TYPE_CHECKING:
     from certshelf.manage.manager import Manager
 
 
-async def revoke_certificate(manager: Manager, name: str, reason: str) -> str:
+async def revoke_certificate(
+    manager: Manager, name: str, reason: str, *, by_key: bool = False
+) -> str:
     """Revoke the newest certificate of a name; its serial. Safe to repeat.
 
+    by_key: signed with the certificate's own key, when our account is gone or closed (RFC 8555
+    section 7.6); BundleError when that key is not ours.
     reason: a word of certificate.Reason. The next request makes a new one with a new key; it is
     not renewed by itself. RecordError when nothing was issued or the local CA signed it, which
     has no revocation: its leaves live for days.
@@ -35,8 +41,11 @@ async def revoke_certificate(manager: Manager, name: str, reason: str) -> str:
         certificate, issued, bundle = await engine.desk.read(ask)
         if issued is None:
             raise RecordError(f"nothing was issued for {name} yet")
-        signer = await engine.acme(issued.issuer)
-        await signer.revoke(bundle.leaf, why)
+        if by_key:
+            await _by_key(engine, issued.issuer, publishable(certificate, bundle), why)
+        else:
+            signer = await engine.acme(issued.issuer)
+            await signer.revoke(bundle.leaf, why)
         now = engine.clock.now()
 
         def note(records: Records) -> None:
@@ -49,3 +58,9 @@ async def revoke_certificate(manager: Manager, name: str, reason: str) -> str:
 
         await engine.desk.write(note)
     return bundle.serial
+
+
+async def _by_key(engine: Engine, issuer: str, bundle: Bundle, why: Reason) -> None:
+    record = await engine.desk.read(lambda records: records.issuers.get(issuer))
+    async with AcmeClient(client_settings(record), clock=engine.clock) as client:
+        await revoke(client, bundle.key, bundle.leaf, why)
