@@ -92,7 +92,7 @@ async def cost(folder: Path, messages: int, what: str) -> float:
         resolver = Resolver(open_shelf(folder / "shelf", password=PASSWORD)).start()
         resolver.wait_ready(30)
         ours = SecretServer(resolver, PemCache(), ReaderLog(io.StringIO(), SYSTEM))
-        await ours.listen(path, -1, frozenset({os.geteuid()}))
+        await ours.listen(path, frozenset({os.geteuid()}))
     took = 0.0
     for count in (NAMES, messages):  # the first round warms up
         process = multiprocessing.get_context("spawn").Process(

@@ -78,6 +78,27 @@ def test_http2_is_offered(edge: Edge) -> None:
         assert connection.selected_alpn_protocol() == "h2"
 
 
+def test_tls_begins_with_1_2(edge: Edge) -> None:
+    wait_served(edge.port, "www.one.test", edge.sha256)
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        assert handshake(edge.port, version) == version.name.replace("_", ".", 1)
+    with pytest.warns(DeprecationWarning), pytest.raises(ssl.SSLError):
+        handshake(edge.port, ssl.TLSVersion.TLSv1_1)
+
+
+def handshake(port: int, version: ssl.TLSVersion) -> str | None:
+    """The version of a connection of a client that knows this one only."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("ALL:@SECLEVEL=0")  # else OpenSSL does not even try the old versions
+    context.minimum_version = context.maximum_version = version
+    with (
+        socket.create_connection(("127.0.0.1", port), 10) as raw,
+        context.wrap_socket(raw, server_hostname="www.one.test") as connection,
+    ):
+        return connection.version()
+
+
 def test_a_request_in_flight_is_answered_before_it_stops(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(20)

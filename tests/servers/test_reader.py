@@ -13,8 +13,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
+from certshelf.secret import Secret
+from certshelf.shelf.shelf import Shelf
+from certshelf.store.folder import FolderStore
 from tests.support import asn1
 from tests.support.blind import blind_children
 from tests.support.bundles import make_bundle
@@ -36,6 +45,7 @@ except BrokenPipeError: pass  # a stranger is refused before he asks
 while (d := s.recv(65536)): sys.stdout.write(d.decode("latin-1"))
 """
 
+SETTINGS = "\0\0\x0c\x04\0"  # how a server of HTTP/2 begins, to whom may ask (RFC 9113 section 6.5)
 Start = Callable[..., ReaderProcess]
 
 
@@ -105,32 +115,21 @@ def test_only_allowed_users_get_a_key(work: Path, start: Start) -> None:
 
 
 @as_root
-@pytest.mark.skipif(bool(Envoy.missing()), reason="no gRPC")
 @pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="needs a Python for all users")
-def test_only_the_allowed_group_reaches_envoys_socket(work: Path, start: Start) -> None:
-    path = work / "sds" / "sds.sock"
-    reader = start("--envoy", f"unix:{path}")
-    assert path.parent.stat().st_mode & 0o777 == 0o750
-    assert path.stat().st_mode & 0o777 == 0o660
-    assert "PermissionError" in ask(path, "x", user="nobody")
-    reader.stop()
-    start("--envoy", f"unix:{path}", "--allow-user", "nobody")
-    assert "PermissionError" not in ask(path, "x", user="nobody")
-
-
-def test_a_folder_that_all_may_enter_gets_no_socket_of_envoy(
-    work: Path, shelf: ShelfFolder
+def test_only_allowed_users_reach_envoys_secrets_whatever_their_groups(
+    work: Path, start: Start
 ) -> None:
-    password = work / "password"
-    password.write_text(PASSWORD)
-    words = ["--shelf", str(shelf.folder), "--password-file", str(password)]
-    words += ["--envoy", f"unix:{work / 'sds.sock'}"]
-    command = [sys.executable, "-m", "certshelf.serve.reader", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 2
-    assert "too many users" in done.stderr
-    assert "hint: " in done.stderr
-    assert PASSWORD not in done.stderr + done.stdout
+    import pwd
+
+    path = work / "sds" / "sds.sock"
+    users = ("nobody", "daemon")
+    assert len({pwd.getpwnam(user).pw_gid for user in users}) == 2
+    reader = start("--envoy", f"unix:{path}", "--allow-user", "nobody", "--allow-user", "daemon")
+    for user in (None, *users):
+        assert ask(path, "x", user=user).startswith(SETTINGS), user
+    assert SETTINGS not in ask(path, "x", user="mail")
+    refused = f'"event": "refused", "server": "envoy", "peer": "uid {pwd.getpwnam("mail").pw_uid}"'
+    assert wait_until(lambda: refused in reader.log), reader.log
 
 
 @as_root
@@ -249,6 +248,58 @@ def test_hanging_up_reads_a_changed_file_of_settings(
     reader.hang_up()
     assert wait_until(lambda: "settings-read" in reader.log), reader.log
     assert ask(work / "b.sock", "www.one.test").startswith("HTTP/1.1 200")
+
+
+def test_hanging_up_forgets_nothing_that_is_served(
+    work: Path, shelf: ShelfFolder, start: Start
+) -> None:
+    path = work / "http.sock"
+    reader = start("--http", f"unix:{path}")
+    assert ask(path, "www.one.test").startswith("HTTP/1.1 200")
+    shelf.take_away()
+    reader.hang_up()
+    assert wait_until(lambda: "settings-read" in reader.log), reader.log
+    assert ask(path, "www.one.test").startswith("HTTP/1.1 200")
+    shelf.bring_back()
+    newest = shelf.publish("www.one.test")
+    assert wait_until(lambda: newest in ask(path, "www.one.test"))
+
+
+def test_with_a_manifest_key_only_vouched_files_are_handed_out(work: Path, start: Start) -> None:
+    path, key = work / "http.sock", Ed25519PrivateKey.generate()
+    folder, public = work / "signed", work / "manifest.pem"
+    form = (Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    public.write_bytes(key.public_key().public_bytes(*form))
+    folder.mkdir()
+    manager = Shelf(FolderStore(folder), Secret(PASSWORD), owner="manager", signing_key=key)
+    manager.publish(make_bundle("www.one.test"))
+    forged = make_bundle("forged.test").to_pfx(Secret(PASSWORD))
+    (folder / "forged.test.pfx").write_bytes(forged)
+    start("--http", f"unix:{path}", "--manifest-key", str(public), "--shelf", str(folder))
+    assert ask(path, "www.one.test").startswith("HTTP/1.1 200")
+    assert "PRIVATE KEY" not in ask(path, "forged.test")
+
+
+def test_certshelf_reader_is_the_same_program(work: Path, shelf: ShelfFolder) -> None:
+    password = work / "password"
+    password.write_text(PASSWORD)
+    words = ["--shelf", str(shelf.folder), "--password-file", str(password), "--check"]
+    command = [sys.executable, "-m", "certshelf", "reader", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "1 names on the shelf; 1 of the 1 tried can be served\n", done.stderr
+
+
+@pytest.mark.parametrize("program", ["certshelf", "certshelf.serve.reader"])
+def test_configure_prints_what_nginx_needs_for_the_names_of_the_mirror(
+    work: Path, shelf: ShelfFolder, start: Start, program: str
+) -> None:
+    shelf.publish("*.wild.test")
+    mirror = work / "mirror"
+    start("--mirror", str(mirror))
+    assert wait_until((mirror / "_.wild.test.pem").exists)
+    command = [sys.executable, "-m", program, "configure", "nginx", "--mirror", str(mirror)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert " _.wild.test;" in done.stdout, done.stderr
 
 
 def test_a_local_ccs_folder_is_kept_equal_to_the_shelf(

@@ -103,6 +103,10 @@ class Keeper:
             self._wake = threading.Event()
             self.start()
 
+    def distrust(self) -> None:
+        """Nobody watched what is served: look at it all after the first listing. Before start."""
+        self._was_away = True
+
     def start(self) -> None:
         """Start the threads, once."""
         if self._threads:

@@ -115,7 +115,7 @@ async def _start_envoy(
     assert settings.envoy is not None  # noqa: S101  the caller looked
     server = SecretServer(source, pems, log)
     uids = peers.allowed_uids(settings.allow_users)
-    await server.listen(settings.envoy, _group_of(settings.allow_users), uids)
+    await server.listen(settings.envoy, uids)
     adapters.add(f"envoy=unix:{settings.envoy}", server.close)
 
 
@@ -192,17 +192,6 @@ def _mirror(
         whole=not settings.mirror_lazily,
         grace_s=settings.mirror_grace_s,
     )
-
-
-def _group_of(users: tuple[str, ...]) -> int:
-    """The one primary group of the allowed users; -1 for nobody else than this process's own."""
-    groups = {peers.user_ids(user)[1] for user in users}
-    if len(groups) > 1:
-        raise ConfigError(
-            "the users that may ask for Envoy's secrets have different primary groups",
-            hint="allow one user, or run a second reader",
-        )
-    return groups.pop() if groups else -1
 
 
 def _path_file(settings: ReaderSettings) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from certshelf.errors import ConfigError, NameInvalid
 from certshelf.names import HostName
 from certshelf.serve import apache, caddy, envoy_config, haproxy, nginx, path_secret, traefik
+from certshelf.serve.mirror_files import MirrorFolder, Rights
 from certshelf.serve.reader_settings import UNIX
 from certshelf.serve.setup import Setup
 from certshelf.store.url import open_store
@@ -40,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     )
     add, there = flags.add_argument, Setup()
     add("kind", choices=sorted(TEXTS))
-    add("--shelf", metavar="URL", help="plain nginx needs to know the wildcards on it")
+    add("--shelf", metavar="URL", help="plain nginx needs its wildcards; default: the mirror's")
     add("--mirror", type=Path, default=there.mirror, metavar="DIR")
     add("--http", default=f"{UNIX}{there.http_socket}", metavar="ADDRESS")
     add("--http-path-file", type=Path, metavar="FILE", help="needed for Caddy")
@@ -58,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
         haproxy_socket=Path(told.haproxy.removeprefix(UNIX)),
         listen=told.listen,
         upstream=told.to,
-        hosts=_hosts(told.shelf) if told.shelf else (),
+        hosts=_hosts_on(told.shelf) if told.shelf else _hosts_in(told.mirror),
     )
     print(configure(told.kind, setup), end="")
     return 0
@@ -72,7 +73,12 @@ def _http_url(address: str, path_file: Path | None) -> str:
     return f"http://{address}/{path_secret.read(path_file).reveal()}"
 
 
-def _hosts(shelf: str) -> tuple[HostName, ...]:
+def _hosts_in(mirror: Path) -> tuple[HostName, ...]:
+    """The names of a mirror that is there: for a shelf that only the reader can open."""
+    return tuple(sorted(MirrorFolder(mirror, Rights()).hosts()))
+
+
+def _hosts_on(shelf: str) -> tuple[HostName, ...]:
     """The names on a shelf, by its file names alone: that needs no password."""
     hosts = set()
     for entry in open_store(shelf).list():

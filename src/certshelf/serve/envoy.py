@@ -1,15 +1,13 @@
 """Envoy asks here for each name's secret at its first handshake, and is pushed every change.
 
 Delta discovery over one aggregated stream: with one stream a name, Envoy stops at 1,024 names.
-Who may ask: the socket lies in a folder that only the allowed group enters, and the kernel says
-which user connects.
+Who may ask: the kernel says which user connects.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -37,20 +35,12 @@ class SecretServer:
         self._server: asyncio.Server | None = None
         self._unsubscribe: Callable[[], None] | None = None
 
-    async def listen(self, path: Path, gid: int, uids: frozenset[int]) -> None:
-        """Listen on a Unix socket for these users, in a folder of this group.
-
-        ConfigError when that cannot be.
-        """
+    async def listen(self, path: Path, uids: frozenset[int]) -> None:
+        """Listen on a Unix socket, for these users only. ConfigError when that cannot be."""
         loop = asyncio.get_running_loop()
         if not hasattr(loop, "create_unix_server"):
             raise ConfigError("there are no Unix sockets here, and Envoy is served over one")
-        peers.private_folder(path.parent, gid)
-        listener = peers.listen_unix(path, 0o660)
-        try:
-            os.chown(path, -1, gid)
-        except OSError as error:
-            raise ConfigError(f"cannot listen on {path}: {error.strerror}") from error
+        listener = peers.listen_unix(path, 0o666)  # every user may knock; uids decides
         self._server = await loop.create_unix_server(lambda: _Connection(self, uids), sock=listener)
 
         def changed(names: frozenset[str]) -> None:
@@ -86,7 +76,7 @@ class SecretServer:
         """What a new stream holds: nothing."""
         return Subscriber(self._source, self._pems)
 
-    def refused(self, uid: int) -> None:
+    def refused(self, uid: int | None) -> None:
         """A user knocked that may not ask."""
         self._log.event("refused", server="envoy", peer=f"uid {uid}")
 
@@ -166,12 +156,11 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         uid = peers.peer_uid(transport.get_extra_info("socket"))
-        if uid is not None:
-            self._peer = f"uid {uid}"
-            if uid not in self._uids:
-                self._server.refused(uid)
-                self._transport.abort()
-                return
+        if uid is None or uid not in self._uids:
+            self._server.refused(uid)
+            self._transport.abort()
+            return
+        self._peer = f"uid {uid}"
         self._server.admit(self)
         self._transport.write(self._grpc.take())
 

@@ -77,8 +77,10 @@ def peer_uid(connection: socket.socket) -> int | None:
 def listen_unix(path: Path, mode: int) -> socket.socket:
     """A listening Unix socket at path with this mode, in place of one that nobody answers on.
 
+    A folder that is not there is made, for every user to enter.
     Raises ConfigError when somebody answers there, or when something else lies there.
     """
+    _make_folder(path.parent)
     clear_socket(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -94,9 +96,19 @@ def listen_unix(path: Path, mode: int) -> socket.socket:
         listener.close()
         raise ConfigError(
             f"cannot listen on {path}: {error.strerror}",
-            hint="its folder must be there and writable for this user",
+            hint="its folder must be writable for this user",
         ) from error
     return listener
+
+
+def _make_folder(path: Path) -> None:
+    if path.exists():
+        return
+    try:
+        path.mkdir(parents=True)
+        path.chmod(0o755)  # the umask of a service may be narrow
+    except OSError as error:
+        raise ConfigError(f"cannot make {path}: {error.strerror}") from error
 
 
 def clear_socket(path: Path) -> None:
@@ -121,23 +133,3 @@ def clear_socket(path: Path) -> None:
         raise ConfigError(f"somebody already listens on {path}", hint="is a reader running?")
     finally:
         probe.close()
-
-
-def private_folder(path: Path, gid: int) -> None:
-    """Make a folder of 0750 for a socket, or check the one that is there; gid -1: our own group.
-
-    For servers of sockets that cannot ask the kernel who connects: only the group gets so far.
-    Raises ConfigError for a folder that every user may enter; it is never changed for them.
-    """
-    try:
-        path.mkdir(mode=0o750, parents=True, exist_ok=True)
-        found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o027:
-            raise ConfigError(
-                f"too many users may enter {path}",
-                hint=f"give the socket a folder of its own, or: chmod 0750 {path}",
-            )
-        if gid != -1 and found.st_gid != gid:
-            os.chown(path, -1, gid)
-    except OSError as error:
-        raise ConfigError(f"cannot use the folder {path}: {error.strerror}") from error

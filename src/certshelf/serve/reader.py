@@ -181,10 +181,12 @@ class _Reader:
         """
         try:
             settings, _ = read_settings(PROGRAM, self._words)
-            resolver = open_resolver(settings).start()
+            resolver = open_resolver(settings)
         except (CertshelfError, SystemExit) as error:
             self._log.event("settings-refused", reason=str(error))
             return
+        resolver.take_over(source.resolver)
+        resolver.start()
         await asyncio.to_thread(resolver.wait_ready, _SWAP_SECONDS)
         source.swap(resolver).close()
         before, self._settings = self._settings, settings

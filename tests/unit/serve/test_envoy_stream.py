@@ -40,7 +40,7 @@ async def served(
 ) -> AsyncIterator[Path]:
     server = SecretServer(source, PemCache(), ReaderLog(log, SYSTEM))
     path = folder / "sds" / "s.sock"
-    await server.listen(path, -1, frozenset({os.geteuid()}) if uids is None else uids)
+    await server.listen(path, frozenset({os.geteuid()}) if uids is None else uids)
     try:
         yield path
     finally:
