@@ -6,12 +6,14 @@ broken; `copy` does what the incumbents do there: write the file over the old on
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
 import socket
 import subprocess
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -25,8 +27,9 @@ import smbclient
 from certshelf.bundle.model import Bundle
 from certshelf.clock import SYSTEM
 from certshelf.deploy import deploy_to_shelf
+from certshelf.deploy.formats import Format
 from certshelf.errors import BundleError, StoreFull
-from certshelf.manage.credentials import remove_credential, set_credential
+from certshelf.manage.credentials import read_credential, remove_credential, set_credential
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import Credential, CredentialKind, Task
 from certshelf.manage.task_records import add_task
@@ -42,6 +45,8 @@ from tests.support.standins import StandIns
 
 HOSTS = ("www.example.test", "*.example.test", "b.test", "c.test", "d.test", "e.test")
 FIRST = "www.example.test"
+HANGS = "it would not come back"
+_OUR_CREDENTIALS = "others have no such credential to lose"
 
 
 @dataclass
@@ -53,8 +58,10 @@ class Farm:
     patch: pytest.MonkeyPatch
     stack: ExitStack
 
-    def task(self, kind: str, settings: Mapping[str, Any], **options: Any) -> Task:
-        task = Task(0, "case", kind, settings=settings, **options)
+    def task(
+        self, kind: str, settings: Mapping[str, Any], *, name: str = "case", **options: Any
+    ) -> Task:
+        task = Task(0, name, kind, settings=settings, **options)
         return add_task(self.manager, "web", task)
 
     def secret(self, name: str, secret: str, username: str = "") -> None:
@@ -62,6 +69,10 @@ class Farm:
         set_credential(
             self.manager.database, Credential(name, kind, username), Secret(secret), SYSTEM
         )
+
+    def opened(self, data: bytes) -> Bundle:
+        """The bundle in a PFX of the shelf's password."""
+        return Bundle.from_pfx(data, self.manager.shelf.passwords[0])
 
     def pfx(self, file: Path, passwords: tuple[Secret | None, ...] = ()) -> str:
         """SHA-256 of the leaf in a PFX of the shelf's password; why not, when there is none."""
@@ -77,7 +88,10 @@ class Farm:
 
 @dataclass
 class Case:
-    """One failure. stale: what the run must name as old. copy: takes the new PFX, or None."""
+    """One failure. stale: what the run must name as old. copy: takes the new PFX, and forgets.
+
+    not_compared: why there is no copy.
+    """
 
     holds: Callable[[], str]
     break_: Callable[[], object]
@@ -86,6 +100,7 @@ class Case:
     copy: Callable[[bytes], object] | None = None
     others_are_new: bool = field(default=False)
     """Whether the files that are not broken hold the new one already after the failure."""
+    not_compared: str = ""
 
 
 def _pem(file: Path) -> str:
@@ -228,7 +243,7 @@ def disk_full_after_the_third_file(farm: Farm) -> Case:
         *(f"{name}.pfx on {folder}" for name in ("c.test", "d.test", "e.test")),
     )
     case.holds = lambda: farm.pfx(folder / "e.test.pfx")
-    case.copy = None
+    case.copy, case.not_compared = None, "only our store is full; disk_full compares"
     return case
 
 
@@ -272,6 +287,7 @@ def the_tasks_login_is_gone(farm: Farm) -> Case:
         break_=lambda: remove_credential(farm.manager.database, "login", SYSTEM),
         mend=lambda: farm.secret("login", "secret", "copier"),
         stale=(f"everything on {folder}",),
+        not_compared=_OUR_CREDENTIALS,
     )
 
 
@@ -297,10 +313,11 @@ def _on_share(
         return farm.pfx((away if away.exists() else samba.share / folder) / f"{FIRST}.pfx")
 
     def copy(data: bytes) -> None:
-        """In place, as FileMode.Create and File.WriteAllBytes do."""
+        """In place, as FileMode.Create and File.WriteAllBytes do, as the task's login."""
         cache: dict[str, Any] = {}
         options = {"port": samba.port, "connection_cache": cache}
-        options |= {"username": samba.writer.name, "password": samba.writer.password}
+        login = read_credential(farm.manager.home, farm.manager.settings, "share")
+        options |= {"username": login.username, "password": login.secret.reveal()}
         path = rf"\\127.0.0.1\certs\{folder}\{FIRST}.pfx"
         try:
             with smbclient.open_file(path, mode="wb", **options) as file:
@@ -324,7 +341,7 @@ def share_down(farm: Farm) -> Case:
 
 def share_hangs(farm: Farm) -> Case:
     case = _on_share(farm, lambda s, _: s.freeze(), lambda s, _: s.thaw(), timeout=6.0)
-    case.copy = None  # a plain copy would not come back for 20 minutes
+    case.copy, case.not_compared = None, "a plain copy would not come back for 20 minutes"
     return case
 
 
@@ -335,9 +352,7 @@ def share_refuses_the_password(farm: Farm) -> Case:
     def mend(samba: Samba, _: str) -> None:
         farm.secret("share", samba.writer.password, samba.writer.name)
 
-    case = _on_share(farm, break_, mend)
-    case.copy = None
-    return case
+    return _on_share(farm, break_, mend)
 
 
 def share_became_read_only(farm: Farm) -> Case:
@@ -400,6 +415,7 @@ def exports_password_gone(farm: Farm) -> Case:
         break_=lambda: remove_credential(farm.manager.database, "pfx", SYSTEM),
         mend=lambda: farm.secret("pfx", "one for the mail server"),
         stale=(f"site.pfx on {folder}",),
+        not_compared=_OUR_CREDENTIALS,
     )
 
 
@@ -430,7 +446,29 @@ def _on_sftp(
         break_=lambda: break_(server),
         mend=lambda: mend(server),
         stale=(f"site.fullchain.pem on {server.url}", f"site.key.pem on {server.url}"),
+        copy=lambda data: asyncio.run(_upload(farm, server, data)),
     )
+
+
+async def _upload(farm: Farm, server: SftpServer, data: bytes) -> None:
+    """In place, one file after the other, as `sftp` and `scp` do, as the task's login."""
+    login = read_credential(farm.manager.home, farm.manager.settings, "sftp")
+    bundle = farm.opened(data)
+    files = {file.name: file.data for file in Format("fullchain", "site").files(bundle, None)}
+    async with (
+        asyncssh.connect(
+            "127.0.0.1",
+            server.port,
+            username=login.username,
+            password=login.secret.reveal(),
+            known_hosts=None,
+            client_keys=None,
+        ) as connection,
+        connection.start_sftp_client() as sftp,
+    ):
+        for name, text in files.items():
+            async with sftp.open(f"certs/{name}", "wb") as file:
+                await file.write(text)
 
 
 def _refusing(error: Exception, ending: str = "") -> Callable[[SftpServer], None]:
@@ -475,7 +513,9 @@ def sftp_hangs(farm: Farm) -> Case:
         hold.set()
         _heal(server)
 
-    return _on_sftp(farm, break_, mend, timeout=3.0)
+    case = _on_sftp(farm, break_, mend, timeout=3.0)
+    case.copy, case.not_compared = None, HANGS
+    return case
 
 
 # --- programs
@@ -519,12 +559,20 @@ def _script(farm: Farm, how: str, *, timeout: float = 20.0) -> Case:
         program.chmod(0o755)
         told.write_text("works")
 
-    return Case(
+    def start(data: bytes) -> None:
+        told = {"thumbprint_sha256": farm.opened(data).sha256}
+        subprocess.run([str(program)], input=json.dumps(told).encode(), check=False)
+
+    case = Case(
         holds=lambda: (standins.folder / "taken").read_text(),
         break_=break_,
         mend=mend,
         stale=(f"everything on {program}",),
+        copy=start,
     )
+    if how == "hangs":
+        case.copy, case.not_compared = None, HANGS
+    return case
 
 
 def script_fails(farm: Farm) -> Case:
@@ -576,7 +624,13 @@ def _service(farm: Farm, how: str, *, timeout: float = 20.0) -> Case:
             unit.with_name("away").rename(unit)
         (unit / "how").write_text("starts")
 
-    case = Case(holds, break_, mend, ("what it has loaded on service web",))
+    def restart(_: bytes) -> None:
+        command = ["systemctl", "--no-ask-password", "restart", "--", "web"]
+        subprocess.run(command, capture_output=True, check=False)
+
+    case = Case(holds, break_, mend, ("what it has loaded on service web",), restart)
+    if how == "hangs":
+        case.copy, case.not_compared = None, HANGS
     if how == "not found":
         case.holds = lambda: holds() if unit.exists() else loaded[-1]
     return case
@@ -630,9 +684,13 @@ def _webhook(
             receiver.answer.hold.set()
         receiver.answer = Answer()
 
-    case = Case(holds, lambda: break_(receiver), heal, (f"http://127.0.0.1:{receiver.port}",))
-    case.copy = None
-    return case
+    def post(data: bytes) -> None:
+        told = {"thumbprint_sha256": farm.opened(data).sha256}
+        request = urllib.request.Request(settings["url"], json.dumps(told).encode())
+        urllib.request.urlopen(request, timeout=5).close()
+
+    stale = (f"http://127.0.0.1:{receiver.port}",)
+    return Case(holds, lambda: break_(receiver), heal, stale, post)
 
 
 def webhook_says_500(farm: Farm) -> Case:
@@ -646,9 +704,11 @@ def webhook_redirects(farm: Farm) -> Case:
 
 
 def webhook_hangs(farm: Farm) -> Case:
-    return _webhook(
+    case = _webhook(
         farm, lambda r: setattr(r, "answer", Answer(hold=threading.Event())), timeout=2.0
     )
+    case.copy, case.not_compared = None, HANGS
+    return case
 
 
 def webhook_moves_to_a_private_address(farm: Farm) -> Case:
@@ -660,11 +720,13 @@ def webhook_moves_to_a_private_address(farm: Farm) -> Case:
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", port))]
         return real(host, port, *args, **options)
 
-    return _webhook(
+    case = _webhook(
         farm,
         lambda r: farm.patch.setattr(socket, "getaddrinfo", private),
         lambda r: farm.patch.setattr(socket, "getaddrinfo", real),
     )
+    case.copy, case.not_compared = None, "others would ask whoever has that address"
+    return case
 
 
 CASES: tuple[Callable[[Farm], Case], ...] = (

@@ -18,11 +18,13 @@ from certshelf.manage.model import State
 from certshelf.manage.pipeline import Run, request_certificate
 from certshelf.manage.tasks import stale_files
 from tests.faults.deploy_cases import CASES, FIRST, HOSTS, Case, Farm, farm_in
+from tests.faults.deploy_proxies import PROXY_CASES
 from tests.support.homes import manager_in
 from tests.support.records import certificate
 
 pytestmark = pytest.mark.slow
-MAKE = pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
+ALL = (*CASES, *PROXY_CASES)
+MAKE = pytest.mark.parametrize("make", ALL, ids=lambda make: make.__name__)
 
 
 OVERWRITTEN = (
@@ -63,7 +65,7 @@ def deployed(farm: Farm, make: Callable[[Farm], Case]) -> tuple[Case, str]:
 
 
 def test_the_table_is_long_enough() -> None:
-    assert len(CASES) >= 25
+    assert len(ALL) >= 40
 
 
 @MAKE
@@ -124,8 +126,9 @@ def test_copy_and_forget_would_have_reported_success(
     farm: Farm, make: Callable[[Farm], Case]
 ) -> None:
     case, _ = deployed(farm, make)
+    assert bool(case.copy) != bool(case.not_compared)
     if case.copy is None:
-        pytest.skip("nothing is copied there, or the copy would not come back")
+        pytest.skip(case.not_compared)
     case.break_()
     run = request(farm.manager, force=True)
     new = run.bundle

@@ -56,7 +56,8 @@ class Haproxy:
         context.need_key()
         api = RuntimeApi(Path(self.socket))
         if self.file not in api.certificates():
-            return Preview((Planned(self.target, self.file, "new"),))
+            notes = () if self.crt_list else (f"HAProxy knows no {self.file}: nobody would use it",)
+            return Preview((Planned(self.target, self.file, "new"),), notes=notes)
         same = context.bundle and api.thumbprint(self.file) == context.bundle.thumbprint
         return Preview((Planned(self.target, self.file, "unchanged" if same else "replaced"),))
 
@@ -75,4 +76,9 @@ class Haproxy:
         shown = api.thumbprint(self.file)
         if shown != bundle.thumbprint:
             raise DeployError(f"HAProxy holds another certificate in {self.file}", output=shown)
+        if not api.is_used(self.file):
+            raise DeployError(
+                f"HAProxy has loaded {self.file}, and no listener uses it",
+                hint="compare `show ssl cert` with the setting file, or give it a crt_list",
+            )
         return said

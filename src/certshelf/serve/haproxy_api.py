@@ -41,6 +41,10 @@ class RuntimeApi:
         found = re.search(r"^SHA1 FingerPrint: ([0-9A-F]{40})$", answer, re.MULTILINE)
         return found[1] if found else ""
 
+    def is_used(self, file: str) -> bool:
+        """Whether a listener or a crt-list has the certificate of that file name."""
+        return bool(re.search(r"^Status: Used$", self.call(f"show ssl cert {file}"), re.MULTILINE))
+
     def listed(self, crt_list: str) -> set[str]:
         """The files of a crt-list as HAProxy has it now."""
         lines = self.call(f"show ssl crt-list {crt_list}").splitlines()
