@@ -52,7 +52,6 @@ init_by_lua_block {{
     certshelf = assert(loadfile("{LUA_MODULE}"))()
     certshelf.setup("{setup.mirror}", "{setup.http_socket}")
 }}
-init_worker_by_lua_block {{ certshelf.start_worker() }}
 server {{
     listen {_listen(setup)} ssl default_server;
     server_name _;

@@ -1,15 +1,16 @@
 -- The certificate of each SNI name for nginx with lua-nginx-module, without a reload.
 --
 -- At a name's first handshake a worker asks the reader over its Unix socket and keeps the parsed
--- pair. A timer looks at the mirror's `.changes` 40 times a second: what changed is asked for again.
--- With the reader down, what a worker holds goes on, and the rest comes from the mirror's files.
+-- pair. A handshake looks at the mirror's `.changes`, 40 a second at most: what changed is asked for
+-- again. With the reader down, what a worker holds goes on, and the rest comes from the mirror's
+-- files.
 -- The name is checked and lower-cased before anything is done with it: it never reaches a path raw.
 
 local ssl = require "ngx.ssl"
 local lrucache = require "resty.lrucache"
 
 local M = {}
-local POLL_SECONDS = 0.025
+local LOOK_SECONDS = 0.025
 local ASK_AGAIN_SECONDS = 600
 local NEGATIVE_SECONDS = 1
 local MAX_PEM = 262144
@@ -20,6 +21,7 @@ local absent = lrucache.new(5000)  -- apart, so that a flood of unknown names dr
 local changed = lrucache.new(5000) -- name or wildcard -> number of its last change
 local seen, floor = 0, 0           -- the newest change that was read; what is below is stale
 local recorded, MOST_RECORDED = 0, 4000
+local newest_line, looked_at = nil, 0
 
 -- Host name in lower case, or nil: letters, digits, inner hyphens, at least one dot, no IP address.
 local function clean(name)
@@ -56,12 +58,17 @@ local function parse(pem)
 end
 
 local function read_changes()
-  local text = read_file(mirror .. "/.changes")
-  if not text then return end
-  local newest, bottom = text:match("^(%d+) (%d+)\n")
+  local file = io.open(mirror .. "/.changes", "rb")
+  if not file then return end
+  local first = file:read("*l")
+  local rest = first ~= newest_line and file:read(MAX_PEM)
+  file:close()
+  if not first or first == newest_line then return end
+  newest_line = first
+  local newest, bottom = first:match("^(%d+) (%d+)$")
   newest, bottom = tonumber(newest), tonumber(bottom)
   if not newest or newest == seen then return end
-  for number, name in text:gmatch("\n(%d+) ([^\n]+)") do
+  for number, name in (rest or ""):gmatch("(%d+) ([^\n]+)") do
     number = tonumber(number)
     if number > seen then
       changed:set(name, number)
@@ -102,9 +109,13 @@ local function ask(name)
 end
 
 local function is_fresh(entry, name)
-  if entry.seen < floor or ngx.now() - entry.at > ASK_AGAIN_SECONDS then return false end
+  if ngx.now() - entry.at > ASK_AGAIN_SECONDS then return false end
+  if entry.checked == seen then return true end -- nothing at all changed since it was
+  if entry.seen < floor then return false end
   local own, wild = changed:get(name), changed:get(entry.wild)
-  return not (own and own > entry.seen) and not (wild and wild > entry.seen)
+  if (own and own > entry.seen) or (wild and wild > entry.seen) then return false end
+  entry.checked = seen
+  return true
 end
 
 local function keep(name, certs, key, at_seen)
@@ -123,8 +134,12 @@ local function from_mirror(name)
   return certs and keep(name, certs, key, -1) -- older than everything: the reader is asked again
 end
 
-local function find(name)
-  local entry = held:get(name)
+local function find(raw)
+  local entry = raw and held:get(raw) -- what is held lies under clean names
+  if entry and is_fresh(entry, raw) then return entry end
+  local name = clean(raw)
+  if not name then return nil end
+  entry = held:get(name)
   if entry and is_fresh(entry, name) then return entry end
   if absent:get(name) then return nil end
   local at_seen = seen -- before asking: a change on the way makes the entry stale, never unseen
@@ -151,18 +166,13 @@ function M.setup(mirror_folder, reader_socket)
   mirror, socket = mirror_folder, reader_socket
 end
 
--- In init_worker_by_lua_block.
-function M.start_worker()
-  read_changes()
-  assert(ngx.timer.every(POLL_SECONDS, function(premature)
-    if not premature then read_changes() end
-  end))
-end
-
 -- In ssl_certificate_by_lua_block: the handshake's certificate, or an alert for unknown names.
 function M.serve()
-  local name = clean(ssl.server_name())
-  local entry = name and find(name)
+  if ngx.now() - looked_at >= LOOK_SECONDS then
+    looked_at = ngx.now()
+    read_changes()
+  end
+  local entry = find(ssl.server_name())
   if not entry then return ngx.exit(ngx.ERROR) end
   ssl.clear_certs()
   assert(ssl.set_cert(entry.certs))
