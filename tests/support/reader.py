@@ -93,8 +93,8 @@ class ReaderProcess:
     @property
     def offers(self) -> dict[str, str]:
         """What the ready line says."""
-        for line in self.log.splitlines():
-            if line.startswith("ready"):
+        for line in self.log.splitlines(keepends=True):
+            if line.startswith("ready") and line.endswith("\n"):
                 return dict(word.split("=", 1) for word in line.split()[1:])
         return {}
 
