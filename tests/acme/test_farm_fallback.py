@@ -21,6 +21,7 @@ from certshelf.manage.trial import change_account_key
 from tests.support.homes import manager_in
 from tests.support.pebble import Pebble, pebble
 from tests.support.ports import free_port
+from tests.support.reader import ReaderProcess, ShelfFolder
 from tests.support.records import certificate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
@@ -78,6 +79,22 @@ def test_the_fallbacks_account_takes_the_key_that_members_answer_for(
         newest = records.issued.newest(records.certificates.get("web").id)
     assert newest
     assert newest.issuer == "spare"
+
+
+def test_a_reader_beside_a_server_answers_for_the_account(
+    manager: Manager, ca: Pebble, tmp_path: Path
+) -> None:
+    add_certificate(manager, certificate("own", issuer="spare", challenges=FARM))
+    with manager.database.read() as records:
+        thumbprint = account_thumbprint(records, "spare")
+    shelf = ShelfFolder(tmp_path / "of the reader")
+    flags = ["--challenges", f"127.0.0.1:{ca.http_port}", "--challenge-thumbprint", thumbprint]
+    reader = ReaderProcess(tmp_path / "reader", shelf, flags)
+    try:
+        run = asyncio.run(request_certificate(manager, "own"))
+    finally:
+        reader.stop()
+    assert run.ok, run.error
 
 
 def test_two_accounts_at_one_ca_cannot_have_one_key(manager: Manager, ca: Pebble) -> None:

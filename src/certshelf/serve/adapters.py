@@ -12,6 +12,7 @@ from certshelf.errors import ConfigError, StoreError
 from certshelf.serve import apache, path_secret, peers, traefik
 from certshelf.serve.apache import ApacheReloader
 from certshelf.serve.batched import Batched
+from certshelf.serve.challenges import ChallengeEndpoint
 from certshelf.serve.haproxy import HaproxyPusher
 from certshelf.serve.haproxy_api import RuntimeApi
 from certshelf.serve.http import PemEndpoint
@@ -63,6 +64,8 @@ async def start_adapters(
         mirror = _mirror(settings, source, pems, log)
         if settings.http:
             await _start_http(adapters, settings, source, pems, log, mirror)
+        for address in settings.challenges:
+            await _start_challenges(adapters, settings, address)
         if settings.envoy is not None:
             await _start_envoy(adapters, settings, source, pems, log)
         if mirror is not None:
@@ -101,6 +104,13 @@ async def _start_http(
         host, port = split_address(address, any_port=True)
         bound = await endpoint.listen_tcp(host, port, path_secret.read_or_make(file))
         adapters.offers += [f"http={joined(host, bound)}", f"http-path-file={file}"]
+
+
+async def _start_challenges(adapters: Adapters, settings: ReaderSettings, address: str) -> None:
+    endpoint = ChallengeEndpoint(settings.challenge_thumbprint)
+    host, port = split_address(address, any_port=True)
+    bound = await endpoint.listen(host, port)
+    adapters.add(f"challenges={joined(host, bound)}", endpoint.close)
 
 
 async def _start_envoy(

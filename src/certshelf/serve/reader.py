@@ -91,7 +91,7 @@ def run_reader(words: Sequence[str], companion: Companion | None = None) -> int:
     if not settings.serves:
         raise ConfigError(
             "nothing is said about whom to serve",
-            hint="give --http, --envoy, --mirror or --mirror-pfx; see --help",
+            hint="give --http, --envoy, --mirror, --mirror-pfx or --challenges; see --help",
         )
     return asyncio.run(_Reader(words, settings, companion).run())
 

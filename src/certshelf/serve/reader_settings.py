@@ -49,11 +49,14 @@ class ReaderSettings:
     haproxy: tuple[Path, ...] = ()
     traefik: Path | None = None
     apache_reload: str = ""
+    challenges: tuple[str, ...] = ()
+    challenge_thumbprint: str = ""
 
     @property
     def serves(self) -> bool:
         """Whether anybody is served; the other flags need one of these."""
-        return bool(self.http or self.envoy or self.mirror or self.mirror_pfx)
+        places = self.http or self.envoy or self.mirror or self.mirror_pfx
+        return bool(places or self.challenges)
 
 
 def parser(program: str) -> argparse.ArgumentParser:
@@ -89,6 +92,8 @@ def parser(program: str) -> argparse.ArgumentParser:
     add("--haproxy", action="append", default=[], metavar="unix:PATH", help="push to HAProxy")
     add("--traefik", type=Path, metavar="FILE", help="write Traefik's dynamic configuration")
     add("--apache-reload", default="", metavar="COMMAND", help="run after changes, batched")
+    add("--challenges", action="append", default=[], metavar="ADDRESS", help="answer http-01 there")
+    add("--challenge-thumbprint", default="", metavar="TEXT", help="of the account at the CA")
     return flags
 
 
@@ -126,6 +131,8 @@ def read_settings(program: str, argv: Sequence[str]) -> tuple[ReaderSettings, bo
         haproxy=tuple(_socket("--haproxy", text) for text in found.haproxy),
         traefik=found.traefik,
         apache_reload=found.apache_reload,
+        challenges=tuple(found.challenges),
+        challenge_thumbprint=found.challenge_thumbprint,
     )
     _check(settings)
     return settings, found.check
@@ -253,6 +260,11 @@ def _check(settings: ReaderSettings) -> None:
     if settings.mirror_lazily and not (settings.mirror and settings.http):
         raise ConfigError(
             "a lazy mirror is filled by questions", hint="give --mirror DIR and --http unix:PATH"
+        )
+    if bool(settings.challenges) != bool(settings.challenge_thumbprint):
+        raise ConfigError(
+            "--challenges and --challenge-thumbprint belong together",
+            hint="certshelf issuer show ISSUER prints the thumbprint",
         )
     if settings.store_username and settings.store_password_file is None:
         raise ConfigError("a store's account needs its password", hint="give --store-password-file")
