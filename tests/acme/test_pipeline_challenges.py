@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 
 @pytest.fixture(scope="module")
 def dns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bind]:
-    with bind(tmp_path_factory.mktemp("bind"), {"example.test": ""}) as running:
+    with bind(tmp_path_factory.mktemp("bind"), {"example.test": "", "second.test": ""}) as running:
         yield running
 
 
@@ -89,6 +89,32 @@ def test_each_name_is_proved_by_the_challenge_that_its_pattern_says(
     hosts = ("www.example.test", "tls.example.test", "*.x.example.test")
     choices = (http, alpn, by_dns(dns, "*.x.example.test"))
     assert issue(manager, certificate("mix", *hosts, issuer="pebble", challenges=choices)) == set(
+        hosts
+    )
+
+
+def by_key_of(dns: Bind, zone: str, key: str) -> ChallengeChoice:
+    settings = {"dns": "rfc2136", "server": f"127.0.0.1:{dns.port}", "zone": zone}
+    return ChallengeChoice("dns-01", f"*.{zone}", settings, key)
+
+
+def test_two_zones_of_one_certificate_are_written_with_a_key_each(
+    manager: Manager, dns: Bind
+) -> None:
+    for zone, secret in dns.zone_secrets.items():
+        key = Credential(zone, CredentialKind.TSIG, f"{zone}.")
+        set_credential(manager.database, key, secret, SYSTEM)
+    hosts = ("www.example.test", "second.test", "*.second.test")
+    swapped = (
+        by_key_of(dns, "example.test", "example.test"),
+        by_key_of(dns, "second.test", "example.test"),
+    )
+    wrong = certificate("wrong", *hosts, issuer="pebble", challenges=swapped)
+    add_certificate(manager, wrong)
+    failed = asyncio.run(request_certificate(manager, "wrong"))
+    assert "second.test" in str(failed.error), "a key opens its own zone only"
+    right = (swapped[0], by_key_of(dns, "second.test", "second.test"))
+    assert issue(manager, certificate("both", *hosts, issuer="pebble", challenges=right)) == set(
         hosts
     )
 

@@ -23,6 +23,8 @@ class Bind:
     port: int
     tsig_secret: Secret
     process: Process
+    zone_secrets: Mapping[str, Secret]
+    """Of a key for each zone, named as the zone, which may write there only."""
 
 
 def named() -> str:
@@ -43,17 +45,24 @@ def bind(folder: Path, zones: Mapping[str, str], *, writable: bool = True) -> It
     """
     folder.mkdir(parents=True, exist_ok=True)
     port, secret = free_dns_port(), base64.b64encode(secrets.token_bytes(32)).decode()
+    zone_secrets = {zone: base64.b64encode(secrets.token_bytes(32)).decode() for zone in zones}
     blocks = []
     for zone, extra in {"test": "", **zones}.items():  # CAA is looked for up to the top
         (folder / f"{zone}.db").write_text(
             f"$ORIGIN {zone}.\n$TTL 1\n@ SOA ns h 1 60 60 600 1\n@ NS ns\n@ A 127.0.0.1\n"
             f"ns A 127.0.0.1\n* A 127.0.0.1\n{extra}\n"
         )
-        policy = f"update-policy {{ grant {KEY_NAME} wildcard *.{zone} TXT; }};" if writable else ""
+        keys = [KEY_NAME, f"{zone}."] if zone in zones else [KEY_NAME]
+        grants = " ".join(f"grant {key} wildcard *.{zone} TXT;" for key in keys)
+        policy = f"update-policy {{ {grants} }};" if writable else ""
         blocks.append(f'zone "{zone}" {{ type master; file "{zone}.db"; {policy} }};')
+    keyed = {KEY_NAME: secret} | {f"{zone}.": text for zone, text in zone_secrets.items()}
     (folder / "named.conf").write_text(
-        f'key "{KEY_NAME}" {{ algorithm hmac-sha256; secret "{secret}"; }};\n'
-        f'options {{ directory "{folder}"; listen-on port {port} {{ 127.0.0.1; }};\n'
+        "".join(
+            f'key "{name}" {{ algorithm hmac-sha256; secret "{text}"; }};\n'
+            for name, text in keyed.items()
+        )
+        + f'options {{ directory "{folder}"; listen-on port {port} {{ 127.0.0.1; }};\n'
         "listen-on-v6 { none; }; recursion no; allow-transfer { none; }; dnssec-validation no;\n"
         f'pid-file none; session-keyfile "{folder}/session.key"; notify no; }};\n'
         "controls { };\n" + "\n".join(blocks) + "\n"
@@ -62,6 +71,7 @@ def bind(folder: Path, zones: Mapping[str, str], *, writable: bool = True) -> It
     try:
         process.ready(lambda: listens(port), "named")
         process.ready(lambda: "all zones loaded" in process.log.read_text(), "named's zones")
-        yield Bind(port, Secret(secret), process)
+        of_zones = {zone: Secret(text) for zone, text in zone_secrets.items()}
+        yield Bind(port, Secret(secret), process, of_zones)
     finally:
         process.stop()

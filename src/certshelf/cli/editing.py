@@ -12,6 +12,9 @@ from certshelf.cli.challenges import challenge_options, chosen_challenges, with_
 from certshelf.cli.secrets import password_file
 from certshelf.cli.wishing import as_wished, csr_option, wish_options
 
+_WRITERS = ("deploy-to-shelf", "export")
+"""Types of tasks that write files under a password."""
+
 
 @click.command()
 @click.argument("name")
@@ -82,12 +85,15 @@ def rebuild(home: Path | None, name: str, adopt: bool) -> None:
         with manager.database.read() as records:
             certificate = records.certificates.get(name)
             bundle = publishable_bundle(records, certificate)
+            tasks = [t.name for t in records.tasks.of(certificate.id) if t.kind in _WRITERS]
         results = publish_certificate(manager, certificate, bundle, adopt=adopt)
     for result in results:
         print_result(result)
     if error := failure(results):
         raise error
     output.ok(f"{name} rebuilt: {len(results)} files")
+    for task in tasks:
+        output.say(f"   not run: certshelf task run {name} {task} does the same there", err=True)
 
 
 @click.command("import")

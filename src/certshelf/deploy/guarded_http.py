@@ -81,7 +81,8 @@ def resolve(
     for text in addresses:
         address = ipaddress.ip_address(text.partition("%")[0])
         if not may_reach(address, allowed):
-            raise DeployError(f"{host[:100]} is at {text}, which is not public", hint=_HINT)
+            at = "" if text == host else f" is at {text}, which"
+            raise DeployError(f"{host[:100]}{at} is not public", hint=_HINT)
     return Destination(url, host, port, addresses)
 
 

@@ -10,7 +10,7 @@ from certshelf.issue.acme.certificate import Reason, revoke
 from certshelf.issue.acme.client import AcmeClient
 from certshelf.manage.accounts import client_settings
 from certshelf.manage.engine import Engine
-from certshelf.manage.model import IssuedRecord, ManagedCertificate, State
+from certshelf.manage.model import IssuedRecord, IssuerKind, ManagedCertificate, State
 from certshelf.manage.publishing import issued_bundle, publishable
 
 if TYPE_CHECKING:
@@ -35,6 +35,12 @@ async def revoke_certificate(
     def ask(records: Records) -> tuple[ManagedCertificate, IssuedRecord | None, Bundle | LeafChain]:
         certificate = records.certificates.get(name)
         issued = records.issued.newest(certificate.id)
+        signer = records.issuers.find(issued.issuer) if issued else None
+        if signer and signer.kind is IssuerKind.LOCAL:
+            raise RecordError(
+                f"{name} is from the local CA, which has no revocation: its leaves live for days",
+                hint=f"certshelf cert request {name} --force makes a new one",
+            )
         return certificate, issued, issued_bundle(records, certificate)
 
     async with Engine(manager) as engine:

@@ -276,6 +276,25 @@ def test_a_secret_of_a_task_is_nowhere_in_clear(manager: Manager, tmp_path: Path
             assert b"-----BEGIN PRIVATE KEY" not in data, file
 
 
+@pytest.mark.skipif(os.name != "posix", reason="the programs are scripts of Unix")
+def test_tasks_with_one_order_run_side_by_side(manager: Manager, tmp_path: Path) -> None:
+    """Each waits until the other has begun: one after the other, both would fail."""
+    program = tmp_path / "meet"
+    program.write_text(
+        f"#!{sys.executable}\nimport pathlib, sys, time\n"
+        "me, other = map(pathlib.Path, sys.argv[1:])\nme.touch()\nends = time.monotonic() + 20\nwhile not other.exists():\n"
+        "    assert time.monotonic() < ends\n    time.sleep(0.01)\n"
+    )
+    program.chmod(0o755)
+    for me, other in (("a", "b"), ("b", "a")):
+        command = [str(program), str(tmp_path / me), str(tmp_path / other)]
+        task = Task(0, me, "script", settings={"command": command}, timeout_s=30)
+        add_task(manager, "web", task, position=10)
+    run = request(manager)
+    assert run.ok, run.error
+    assert outcomes(manager) == {"a": ["ok"], "b": ["ok"]}
+
+
 def in_groups(manager: Manager, tmp_path: Path, **passwords: str) -> None:
     """The certificate belongs to these groups of servers, each with a PFX password of its own."""
     manager.clock = SYSTEM  # as the shelves of groups have it
