@@ -282,7 +282,8 @@ def test_tasks_with_one_order_run_side_by_side(manager: Manager, tmp_path: Path)
     program = tmp_path / "meet"
     program.write_text(
         f"#!{sys.executable}\nimport pathlib, sys, time\n"
-        "me, other = map(pathlib.Path, sys.argv[1:])\nme.touch()\nends = time.monotonic() + 20\nwhile not other.exists():\n"
+        "me, other = map(pathlib.Path, sys.argv[1:])\nme.touch()\n"
+        "ends = time.monotonic() + 20\nwhile not other.exists():\n"
         "    assert time.monotonic() < ends\n    time.sleep(0.01)\n"
     )
     program.chmod(0o755)
