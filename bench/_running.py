@@ -19,6 +19,7 @@ from tests.support.ports import free_port
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from tests.support.apache import Apache
 from tests.support.caddy import Caddy
 from tests.support.envoy import Envoy
 from tests.support.haproxy import Haproxy
@@ -27,6 +28,7 @@ from tests.support.reader import PASSWORD, ReaderProcess
 from tests.support.rig import Rig
 from tests.support.server_process import Process, tool
 from tests.support.tls_probe import wait_until
+from tests.support.traefik import Traefik
 
 from certshelf.names import HostName
 from certshelf.secret import Secret
@@ -80,6 +82,7 @@ class Kind:
 
     holds_all: it, or its mirror, holds every certificate: start and fill are reported, no ratio.
     cpu_goals: hot and random over static; publish_goal_ms: p50.
+    slow_to_change: by seconds, so that few changes are timed.
     """
 
     name: str
@@ -89,6 +92,7 @@ class Kind:
     hot_goal: float | None = None
     random_goal: float | None = None
     publish_goal_ms: float | None = None
+    slow_to_change: bool = False
 
     def missing(self) -> str:
         return self.rig.missing() if self.rig else ""
@@ -98,6 +102,8 @@ KINDS = (
     Kind("nginx, Lua", LuaNginx, static_servers.nginx, False, 1.05, 1.25, 50.0),
     Kind("nginx, variable", PlainNginx, static_servers.nginx, True, publish_goal_ms=10.0),
     Kind("HAProxy, pushed", Haproxy, static_servers.haproxy, True),
+    Kind("Apache", Apache, static_servers.apache, True, slow_to_change=True),
+    Kind("Traefik", Traefik, static_servers.traefik, True, slow_to_change=True),
     Kind("Envoy", Envoy, static_servers.envoy, False, 1.05, 1.2, 10.0),
     Kind("Caddy", Caddy, static_servers.caddy, False, 1.05, None, 10.0),
     Kind("Python", None, None, False, 1.05, None, 10.0),

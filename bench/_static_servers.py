@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from tests.support.envoy import binary
 from tests.support.server_process import tool
 
+APACHE_MODULES = "/usr/lib/apache2/modules"
 _TYPE = "type.googleapis.com/envoy"
 
 
@@ -138,6 +139,43 @@ def caddy(work: Path, pems: Path, hosts: int, port: int) -> list[str]:
         )
     )
     return [tool("caddy"), "run", "--config", str(conf)]
+
+
+def apache(work: Path, pems: Path, hosts: int, port: int) -> list[str]:
+    """One virtual host for each name."""
+    names = ("mpm_event", "authz_core", "ssl", "socache_shmcb")
+    modules = "\n".join(f"LoadModule {n}_module {APACHE_MODULES}/mod_{n}.so" for n in names)
+    user = "User www-data\nGroup www-data\n" if os.geteuid() == 0 else ""
+    blocks = "\n".join(
+        f"<VirtualHost 127.0.0.1:{port}>\nServerName {rig.host(n)}\nSSLEngine on\n"
+        f"SSLCertificateFile {pem(pems, n)}\nSSLCertificateKeyFile {pem(pems, n)}\n</VirtualHost>"
+        for n in range(hosts)
+    )
+    conf = work / "apache.conf"
+    conf.write_text(
+        f"ServerRoot {work}\nPidFile {work}/apache.pid\nErrorLog {work}/error.log\n"
+        f"Mutex file:{work}\nServerName localhost\n{modules}\n{user}StartServers 1\n"
+        f"ThreadsPerChild 25\nSSLSessionCache none\nListen 127.0.0.1:{port}\n{blocks}\n"
+    )
+    return [tool("apache2"), "-f", str(conf), "-D", "FOREGROUND"]
+
+
+def traefik(work: Path, pems: Path, hosts: int, port: int) -> list[str]:
+    """A dynamic file that names every certificate."""
+    folder = work / "dynamic"
+    folder.mkdir()
+    lines = ["tls:", "  options: {default: {sniStrict: true}}", "  certificates:"]
+    lines += [f"  - {{certFile: {p}, keyFile: {p}}}" for p in (pem(pems, n) for n in range(hosts))]
+    lines += ["http:", "  routers:", '    all: {rule: "PathPrefix(`/`)", service: none, tls: {}}']
+    lines += ["  services:", '    none: {loadBalancer: {servers: [{url: "http://127.0.0.1:9"}]}}']
+    (folder / "all.yml").write_text("\n".join(lines) + "\n")
+    conf = work / "traefik.yml"
+    conf.write_text(
+        f'entryPoints:\n  https:\n    address: "127.0.0.1:{port}"\n'
+        f'providers:\n  file: {{directory: "{folder}"}}\n'
+        "global: {checkNewVersion: false, sendAnonymousUsage: false}\n"
+    )
+    return [tool("traefik"), f"--configFile={conf}"]
 
 
 def linked(work: Path, pems: Path, hosts: int) -> Path:

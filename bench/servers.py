@@ -6,7 +6,9 @@ Start, memory (PSS of server and reader, a mirror's files added), server CPU of 
 handshake in alternating pairs, cold first handshakes, publish to served, a flood of unknown names.
 ECDSA P-256, X25519, no resumption, one connection at a time; server CPU is read from the kernel,
 so what is compared is not what the loader can do. Linux, as root. About ten minutes; --full adds
-static configurations of 100,000 names (minutes each, 4 GB).
+static configurations of 100,000 names (minutes each, 4 GB), and so do, alone:
+
+    python bench/servers.py --only static --servers lua,haproxy --sizes 100000
 """
 
 from __future__ import annotations
@@ -43,6 +45,9 @@ def main() -> None:
     parser.add_argument("--handshakes", type=int, default=300, help="in each half of a pair")
     parser.add_argument("--publishes", type=int, default=50)
     parser.add_argument("--full", action="store_true")
+    parser.add_argument(
+        "--only", choices=("start", "static"), help="start and memory; of static servers alone"
+    )
     options = parser.parse_args()
     if sys.platform != "linux":
         sys.exit("reads the figures of Linux's /proc")
@@ -60,7 +65,8 @@ def main() -> None:
                 continue
             print(f"## {kind.name}", flush=True)
             bench.starts(kind)
-            bench.measure(kind)
+            if not options.only:
+                bench.measure(kind)
             print(flush=True)
     print("nginx, ssl_certificate_cache: " + cache_row())
 
@@ -82,7 +88,13 @@ class Bench:
         self.options = options
         self.password = Secret(PASSWORD)
         self.sizes = [int(size) for size in options.sizes.split(",")]
-        most = max([options.hosts, *self.sizes, *([100_000] if options.full else [])])
+        most = max(
+            [
+                options.hosts if not options.only else 1,
+                *self.sizes,
+                *([100_000] if options.full else []),
+            ]
+        )
         self.pems = work / "pems"
         rig.fill_pems(self.pems, most)
 
@@ -98,7 +110,9 @@ class Bench:
     def starts(self, kind: Kind) -> None:
         """One line for each number of names."""
         static_sizes = [*self.sizes, *([100_000] if self.options.full else [])]
-        lazy_sizes = self.sizes if kind.holds_all else [*self.sizes, self.options.many]
+        lazy_sizes: list[int] = []
+        if self.options.only != "static":
+            lazy_sizes = self.sizes if kind.holds_all else [*self.sizes, self.options.many]
         for names in sorted({*static_sizes, *lazy_sizes}):
             cells, seen = [], []
             if names in static_sizes:
@@ -168,7 +182,7 @@ class Bench:
         assert shelf.publish(rig.make_bundle(name)).ok
         running.first_handshake(lazy, name)
         rig.full_handshake(lazy.port, name)
-        for _ in range(self.options.publishes):
+        for _ in range(5 if kind.slow_to_change else self.options.publishes):
             bundle = rig.make_bundle(name)
             assert shelf.publish(bundle).ok
             began = time.perf_counter()
@@ -180,8 +194,8 @@ class Bench:
                 except OSError:
                     failed += 1
         aim = f"; goal p50 <= {kind.publish_goal_ms:.0f} ms" if kind.publish_goal_ms else ""
-        print(f"        publish to served: {milliseconds(times)}, {len(times)} of "
-              f"{self.options.publishes}, {failed} failed handshakes{aim}", flush=True)  # fmt: skip
+        print(f"        publish to served: {milliseconds(times)}, {len(times)} served, "
+              f"{failed} failed handshakes{aim}", flush=True)  # fmt: skip
 
 
 def cold(lazy: Running, hosts: int, what: str) -> None:
