@@ -117,7 +117,7 @@ def test_acme_sh_gives_alternative_names_key_and_challenge(acme_home: Path) -> N
         "http-01 /var/www/html",
     )
     assert old.bundle is not None
-    assert "Le_ReloadCmd" in old.notes[0]
+    assert "its Le_ReloadCmd is the task reload-nginx" in old.notes
 
 
 def test_acme_shs_base64_is_unwrapped_and_nothing_is_run() -> None:

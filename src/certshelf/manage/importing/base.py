@@ -14,6 +14,7 @@ from pathlib import Path
 
 from certshelf.bundle.model import Bundle
 from certshelf.errors import BundleError, ConfigError, NameInvalid
+from certshelf.manage.model import ChallengeChoice, Task
 from certshelf.names import HostName
 
 MAX_CONFIGURATION = 1 << 20
@@ -29,8 +30,10 @@ class Found:
 
     name: what the tool calls it. issuer: the CA in the tool's words, mostly an ACME directory.
     key_type: in ours, "" when it is not said. challenge: its type and then what proves it, in the
-    tool's words (`dns-01 dns_cf`). bundle: what is issued now, when its key can be read here.
-    notes: what the administrator must know. Without hosts it cannot be imported; notes say why.
+    tool's words (`dns-01 dns_cf`). choices, tasks: their exact counterparts here; without choices
+    the planner says what is missing, unless a note does. bundle: what is issued now, when its key
+    can be read here. notes: what the administrator must know. Without hosts it cannot be imported;
+    notes say why.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Found:
     issuer: str = ""
     key_type: str = ""
     challenge: str = ""
+    choices: tuple[ChallengeChoice, ...] = ()
+    tasks: tuple[Task, ...] = ()
     auto_renew: bool = True
     bundle: Bundle | None = None
     notes: tuple[str, ...] = ()

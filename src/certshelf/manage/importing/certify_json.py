@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from certshelf.deploy.triggers import Phase
 from certshelf.errors import ConfigError
+from certshelf.manage.importing import counterparts
 from certshelf.manage.importing.base import (
     MAX_EXPORT,
     MAX_FOUND,
@@ -21,6 +23,9 @@ from certshelf.manage.importing.base import (
     text_of,
     texts,
 )
+from certshelf.manage.importing.counterparts import BY_HAND, service_task
+from certshelf.manage.model import Task
+from certshelf.names import HostName
 
 _KEYS = {
     "rs256": "rsa-2048",
@@ -66,10 +71,16 @@ def _found(item: Mapping[str, object]) -> Found:
         notes += ("it names no host",)
     if any(texts(wanted.get("subjectipaddresses"))):
         notes += ("its IP addresses are left out: a shelf holds host names only",)
+    found_tasks: dict[str, Task] = {}
     for key in ("prerequesttasks", "postrequesttasks"):
         tasks = item.get(key)
         if isinstance(tasks, list) and tasks:
-            notes += (f"its {len(tasks)} {key[:-12]}-request task(s) are not taken over",)
+            phase = Phase.BEFORE if key.startswith("pre") else Phase.AFTER
+            for item_ in tasks:
+                task, note = _task(_lower(item_), phase)
+                notes += (note,)
+                found_tasks |= {task.name: task} if task else {}
+    choices, told = _proof(wanted, hosts)
     authority = text_of(item.get("certificateauthorityid")) or "letsencrypt.org"
     return Found(
         text_of(item.get("name")) or (hosts[0].ascii if hosts else "?"),
@@ -78,7 +89,9 @@ def _found(item: Mapping[str, object]) -> Found:
         key_type=_KEYS.get(text_of(wanted.get("csrkeyalg")).lower(), ""),
         challenge=_challenge(wanted),
         auto_renew=item.get("includeinautorenew") is not False,
-        notes=(*notes, "its key is encrypted in the export: it is issued anew"),
+        choices=choices,
+        tasks=tuple(found_tasks.values()),
+        notes=(*notes, *told, "its key is encrypted in the export: it is issued anew"),
     )
 
 
@@ -88,3 +101,32 @@ def _challenge(wanted: Mapping[str, object]) -> str:
     first = _lower(listed[0]) if isinstance(listed, list) and listed else {}
     kind = text_of(first.get("challengetype")) or text_of(wanted.get("challengetype"))
     return f"{kind} {text_of(first.get('challengeprovider'))}".strip()
+
+
+def _proof(wanted: Mapping[str, object], hosts: tuple[HostName, ...]) -> counterparts.Proof:
+    """The challenge's counterpart; several of them, by domain, are for the administrator."""
+    listed = wanted.get("challenges")
+    if isinstance(listed, list) and len(listed) > 1:
+        return (), (f"{BY_HAND}its names are proved in {len(listed)} ways, by domain",)
+    kind, _, provider = _challenge(wanted).partition(" ")
+    if kind == "http-01":
+        return counterparts.own_http01("")
+    if kind == "dns-01":
+        return counterparts.dns_provider(hosts, provider.rpartition(".")[2])
+    return (), ()
+
+
+def _task(task: Mapping[str, object], phase: Phase) -> tuple[Task | None, str]:
+    """The restart of a local service is a task of ours; writing into a CCS folder is publishing."""
+    kind = text_of(task.get("tasktypeid")).rpartition(".")[2]
+    name = text_of(task.get("taskname"))
+    if kind.lower() == "ccs":
+        return None, "its task that writes into a CCS folder is what publishing on the shelf does"
+    where = text_of(task.get("challengeprovider")).lower()
+    if kind.lower() == "servicemanager" and (not where or where.endswith(".local")):
+        listed = task.get("parameters")
+        said = [_lower(one) for one in listed] if isinstance(listed, list) else []
+        values = {text_of(one.get("key")).lower(): text_of(one.get("value")) for one in said}
+        if made := service_task(values.get("servicename", ""), values.get("action", ""), phase):
+            return made, f"its task {name or kind} is the task {made.name}"
+    return None, f"{BY_HAND}its task {name or kind or '?'} ({kind or '?'}): certshelf task types"

@@ -9,6 +9,7 @@ from certshelf.bundle.keys import KEY_TYPES
 from certshelf.manage.certificates import MAX_HOSTS
 from certshelf.manage.changes import Action, Change
 from certshelf.manage.importing.base import Found
+from certshelf.manage.importing.counterparts import BY_HAND
 from certshelf.manage.model import (
     ChallengeChoice,
     IssuerRecord,
@@ -71,9 +72,10 @@ def _plan(
         key_type=key,
         mode=Mode(defaults.mode),
         auto_renew=one.auto_renew,
-        challenges=_challenges(one, notes),
+        challenges=one.choices or _challenges(one, notes),
     )
-    return Change(wish.name, Action.ADD, wish, notes=tuple(notes), bundle=one.bundle)
+    tasks = one.tasks or None
+    return Change(wish.name, Action.ADD, wish, notes=tuple(notes), bundle=one.bundle, tasks=tasks)
 
 
 def _free_name(one: Found, names: set[str]) -> str:
@@ -101,12 +103,18 @@ def _issuer(
 
 
 def _challenges(one: Found, notes: list[str]) -> tuple[ChallengeChoice, ...]:
-    """Only what needs no secret and no path of the other tool's machine is taken over."""
+    """Without a counterpart: tls-alpn-01 is the same everywhere, the rest is to be chosen."""
+    if any(note.startswith(BY_HAND + "its names") for note in notes):
+        return ()
     kind, _, means = one.challenge.partition(" ")
     if kind == "tls-alpn-01":
         return (ChallengeChoice(kind),)
     if kind == "dns-01":
-        notes.append(f"its names are proved by dns-01 ({means or '?'}): choose who writes TXT here")
+        notes.append(
+            f"{BY_HAND}its names are proved by dns-01 ({means or '?'}): choose who writes TXT here"
+        )
     elif means and means not in ("standalone", "no", "self-hosting"):
-        notes.append(f"its names are proved by {kind} ({means}): see that this manager answers")
+        notes.append(
+            f"{BY_HAND}its names are proved by {kind} ({means}): see that this manager answers"
+        )
     return ()

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from certshelf.errors import ConfigError
+from certshelf.manage.importing import counterparts
 from certshelf.manage.importing.base import (
     MAX_FOUND,
     Found,
@@ -20,6 +21,7 @@ from certshelf.manage.importing.base import (
     text_of,
     texts,
 )
+from certshelf.manage.importing.counterparts import BY_HAND
 from certshelf.names import HostName
 
 _SUFFIX = ".renewal.json"
@@ -30,6 +32,8 @@ _IIS = (
     "cdd79a68-4a87-4039-bee8-5a0ebdca41cb",
 )
 _CSR_FILE = "5c3db0fb-840b-469f-b5a7-0635d8e9a93d"
+_INSTALL_IIS = "ea6a5be3-f8de-4d27-a6bd-750b619b2ee2"
+_INSTALL_SCRIPT = "3bb22c70-358d-4251-86bd-11858363d913"
 _ELLIPTIC = "9aadcf71-5241-4c4f-aee1-bfe3f6be3489"
 _RSA = "b9060d4b-c2d3-49ac-b37f-962e7c3cbe9d"
 _CHALLENGES = {
@@ -73,7 +77,8 @@ def _found(file: Path) -> Found:
     validation = text_of(_part(renewal, "ValidationPluginOptions").get("Plugin")).lower()
     steps = renewal.get("InstallationPluginOptions")
     if isinstance(steps, list) and len(steps) > 0:
-        notes += (f"its {len(steps)} installation step(s) are not taken over",)
+        notes += tuple(_step(step) for step in steps)
+    choices, told = _proof(_part(renewal, "ValidationPluginOptions"), hosts)
     return Found(
         shown,
         hosts,
@@ -82,8 +87,42 @@ def _found(file: Path) -> Found:
             text_of(csr.get("Plugin")).lower(), ""
         ),
         challenge=_CHALLENGES.get(validation, ""),
-        notes=(*notes, "its key lies encrypted for its machine: it is issued anew"),
+        choices=choices,
+        notes=(*notes, *told, "its key lies encrypted for its machine: it is issued anew"),
     )
+
+
+def _proof(options: Mapping[str, object], hosts: tuple[HostName, ...]) -> counterparts.Proof:
+    """The validation plug-in's counterpart; nothing and no note where the planner has one."""
+    way = _CHALLENGES.get(text_of(options.get("Plugin")).lower(), "")
+    if way == "http-01 self-hosting":
+        port = options.get("Port")
+        return counterparts.own_http01(str(port) if isinstance(port, int) else "")
+    if way == "http-01 filesystem" and text_of(options.get("Path")):
+        return counterparts.webroots({"*": text_of(options.get("Path"))})
+    if way == "dns-01 rfc2136":
+        port = options.get("ServerPort")
+        return counterparts.rfc2136(
+            hosts,
+            text_of(options.get("ServerHost")),
+            str(port) if isinstance(port, int) else "",
+            text_of(options.get("TsigKeyName")),
+            text_of(options.get("TsigKeyAlgorithm")),
+        )
+    if way == "dns-01 cloudflare":
+        return counterparts.dns_provider(hosts, "cloudflare")
+    return (), ()
+
+
+def _step(step: object) -> str:
+    """An installation step, in words; bindings of IIS need none where it reads the shelf."""
+    options = step if isinstance(step, dict) else {}
+    plugin = text_of(options.get("Plugin")).lower()
+    if plugin == _INSTALL_IIS:
+        return f"{BY_HAND}IIS reads the shelf by itself once it is set up: certshelf iis plan"
+    if plugin == _INSTALL_SCRIPT:
+        return f"{BY_HAND}its script {text_of(options.get('Script'))!r}: certshelf task add"
+    return f"{BY_HAND}an installation step ({plugin or '?'})"
 
 
 def _part(renewal: Mapping[str, object], key: str) -> Mapping[str, object]:
