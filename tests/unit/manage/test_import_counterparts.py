@@ -144,7 +144,7 @@ def test_certbots_rfc2136_file_below_its_folder_gives_server_and_key(tmp_path: P
     assert choice.credential == "tsig-key"
     assert "credential set tsig-key --kind tsig --username key." in www.notes[-1]
     assert "s3cret" not in repr(www)
-    for elsewhere in ("/root/ini", "/etc/letsencrypt/../ini", f"{tmp_path}/ini", ""):
+    for elsewhere in ("/srv/ini", "/etc/letsencrypt/../ini", f"{tmp_path}/ini", ""):
         assert renewal(folder, way + elsewhere).choices == (), elsewhere
 
 
