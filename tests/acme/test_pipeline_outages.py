@@ -11,6 +11,7 @@ import pytest
 
 from certshelf.errors import CertshelfError, HeldBack, IssuerUnreachable
 from certshelf.manage.certificates import add_certificate
+from certshelf.manage.issuers import AcmeWish, add_acme
 from certshelf.manage.model import State
 from certshelf.manage.pipeline import Ask, Run, advance_all
 from certshelf.manage.runner import ask_windows, one_pass
@@ -270,5 +271,18 @@ def test_nothing_that_a_person_reads_about_an_outage_is_empty(tmp_path: Path) ->
         assert ca.directory_url.rpartition("/")[0] in str(error)
         assert story.status().last_error == str(error)
         assert story.events("certificate.failed") == 1
+
+    tell(tmp_path, tale)
+
+
+def test_two_accounts_at_one_ca_share_its_connections_and_its_rate(tmp_path: Path) -> None:
+    async def tale(story: Story) -> None:
+        with story.manager.database.write() as records:
+            add_acme(records, "twin", AcmeWish(story.cas["a"].directory_url), story.clock)
+        async with story.start() as engine:
+            one, two = await engine.acme("a"), await engine.acme("twin")
+            assert one.client is two.client
+            assert one.account.url != two.account.url
+            assert one.client.gate(one.account.signer) is not two.client.gate(two.account.signer)
 
     tell(tmp_path, tale)

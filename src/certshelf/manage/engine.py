@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from certshelf.bundle.keys import generate
 from certshelf.bundle.model import PrivateKey
 from certshelf.errors import HeldBack
-from certshelf.issue.acme.client import AcmeClient
+from certshelf.issue.acme.client import AcmeClient, ClientSettings
 from certshelf.manage.accounts import client_settings, open_account, polling
 from certshelf.manage.acme_signer import AcmeSigner
 from certshelf.manage.budget import NONE, Budget, Limits, limits_of
@@ -73,6 +73,7 @@ class Engine:
         self.clocks_noted: set[str] = set()
         self.issuers: dict[str, IssuerRecord] = {}
         self._signers: dict[str, Signer] = {}
+        self._clients: dict[ClientSettings, AcmeClient] = {}
         self._opened: dict[str, asyncio.Task[Signer]] = {}
         self._stack = AsyncExitStack()
         self._keys = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="certshelf-keys")
@@ -165,15 +166,19 @@ class Engine:
         if known is None or known.kind is IssuerKind.LOCAL:
             return await self.desk.write(lambda records: self._local(records, issuer))
         record = await self._record(issuer)
-        client = AcmeClient(client_settings(record), clock=self.clock, sleep=self.sleep)
-        try:
-            account = await open_account(self.desk, client, record)
-            await client.directory()
-        except BaseException:
-            await client.close()
-            raise
-        self._stack.push_async_callback(client.close)
+        client = self._client(record)
+        account = await open_account(self.desk, client, record)
+        await client.directory()
         return AcmeSigner(record, client, account, self.desk, self.solvers, polling(record))
+
+    def _client(self, record: IssuerRecord) -> AcmeClient:
+        """The wire to a CA, one for all our accounts there: it counts requests by our address."""
+        settings = client_settings(record)
+        if settings not in self._clients:
+            client = AcmeClient(settings, clock=self.clock, sleep=self.sleep)
+            self._clients[settings] = client
+            self._stack.push_async_callback(client.close)
+        return self._clients[settings]
 
     def _local(self, records: Records, issuer: str) -> Signer:
         authority = local_ca(records, issuer, self.clock)
