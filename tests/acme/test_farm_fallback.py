@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from certshelf.errors import ChallengeFailed, ConfigError, RecordError
+from certshelf.farm import Kind, Member
+from certshelf.finding import Finding
 from certshelf.issue.solve.http01 import Http01Responder
 from certshelf.manage import doctor, fallbacks
 from certshelf.manage.certificates import add_certificate
@@ -17,7 +19,7 @@ from certshelf.manage.manager import Manager
 from certshelf.manage.model import ChallengeChoice
 from certshelf.manage.pipeline import Run, request_certificate
 from certshelf.manage.preview import preview_certificate
-from certshelf.manage.trial import change_account_key
+from certshelf.manage.trial import change_account_key, try_certificate
 from tests.support.homes import manager_in
 from tests.support.pebble import Pebble, pebble
 from tests.support.ports import free_port
@@ -95,6 +97,33 @@ def test_a_reader_beside_a_server_answers_for_the_account(
     finally:
         reader.stop()
     assert run.ok, run.error
+
+
+def test_each_member_is_asked_for_its_own_answer(manager: Manager, ca: Pebble) -> None:
+    """127.0.0.1 has the rule of our account, 127.0.0.2 that of another one, 127.0.0.3 none."""
+    port = str(ca.http_port)
+    farm = (ChallengeChoice("http-01", settings={"farm": "yes", "port": port}),)
+    add_certificate(manager, certificate("own", issuer="spare", challenges=farm))
+    ca.dns_set("add-a", host="own.example.test", addresses=["127.0.0.1"])
+    with manager.database.write() as records:
+        rule = account_thumbprint(records, "spare")
+        for number in (1, 2, 3):
+            host = "localhost" if number == 1 else f"127.0.0.{number}"
+            records.members.add(Member(f"web{number}", Kind.NGINX, host, 443))
+
+    async def story() -> list[Finding]:
+        async with (
+            Http01Responder("127.0.0.1", ca.http_port, thumbprint=rule),
+            Http01Responder("127.0.0.2", ca.http_port, thumbprint="x" * 43),
+        ):
+            return await try_certificate(manager, "own")
+
+    found = [one for one in asyncio.run(story()) if "member" in one.what]
+    assert [(f.id, f.severity.value) for f in found] == [
+        ("http01-wrong-answer", "error"),
+        ("http01-unreachable", "warning"),
+    ]
+    assert [f.what.split()[1] for f in found] == ["web2", "web3"]
 
 
 def test_two_accounts_at_one_ca_cannot_have_one_key(manager: Manager, ca: Pebble) -> None:

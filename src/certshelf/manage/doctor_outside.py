@@ -57,6 +57,9 @@ def _facts(trial: Trial) -> Iterator[ChallengeFacts]:
     if trial.untried:
         yield ChallengeFacts(trial.certificate, untried=trial.untried)
     for finding in trial.findings:
+        if finding.severity is Severity.WARNING:
+            yield ChallengeFacts(finding.subject, untried=finding.what)
+            continue
         bad = finding.severity is Severity.ERROR
         caa = finding.do.partition(": ")[2] if finding.id == "caa-missing" else ""
         yield ChallengeFacts(finding.subject, error=finding.what if bad else "", caa=caa)

@@ -46,7 +46,7 @@ class Accounts:
         """
         first, *others = issuers_of(certificate, self.issuers)
         own = self.thumbprints.get(first)
-        if not others or own is None or not _in_farm_mode(certificate):
+        if not others or own is None or not farm_name(certificate):
             return ()
         return tuple(name for name in others if self.thumbprints.get(name, own) != own)
 
@@ -67,12 +67,13 @@ def findings(records: Records, certificate: ManagedCertificate) -> list[Finding]
     ]
 
 
-def _in_farm_mode(certificate: ManagedCertificate) -> bool:
+def farm_name(certificate: ManagedCertificate) -> str:
+    """The first name that members prove by themselves (http-01 in farm mode), or ""."""
     for name in certificate.names:
         try:
             choice = choice_for(certificate, name)
         except ConfigError:
             continue  # nothing is chosen for it: another finding's matter
         if choice.type == "http-01" and choice.settings.get("farm"):
-            return True
-    return False
+            return name
+    return ""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from certshelf.errors import CertshelfError
+from certshelf.farm import Member
 from certshelf.finding import Finding
 from certshelf.issue.acme.directory import Directory
 from certshelf.issue.acme.identifiers import Identifier
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from certshelf.manage.manager import Manager
 
 _AT_ONCE = 8
+_ASKED_OF_MEMBERS = 20
+"""For so many certificates each member is asked when many are tried: a rule knows no names."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -39,9 +42,10 @@ async def try_certificate(manager: Manager, certificate_name: str) -> list[Findi
         )
         signer = await engine.acme(certificate.issuer)
         found = await engine.desk.read(lambda r: fallbacks.findings(r, certificate))
+        members = await engine.desk.read(lambda r: tuple(r.members.all()))
         for name in certificate.names:
             found += await _try(engine, signer, certificate, name)
-        return found
+        return found + await _ask_members(signer, certificate, members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,9 @@ async def try_certificates(manager: Manager, wanted: Sequence[ManagedCertificate
     """
     async with Engine(manager) as engine:
         places = asyncio.Semaphore(_AT_ONCE)
+        members = await engine.desk.read(lambda r: tuple(r.members.all()))
+        in_farm_mode = [one.name for one in wanted if fallbacks.farm_name(one)]
+        asked = set(in_farm_mode[:_ASKED_OF_MEMBERS])
 
         async def one(certificate: ManagedCertificate) -> Trial:
             async with places:
@@ -75,6 +82,8 @@ async def try_certificates(manager: Manager, wanted: Sequence[ManagedCertificate
                     signer = await engine.acme(certificate.issuer)
                     names = certificate.names
                     found = [await _try(engine, signer, certificate, name) for name in names]
+                    if certificate.name in asked:
+                        found.append(await _ask_members(signer, certificate, members))
                 except CertshelfError as error:
                     return Trial(certificate.name, untried=str(error))
                 return Trial(certificate.name, tuple(chain.from_iterable(found)))
@@ -101,6 +110,29 @@ async def _try(
         tls_port=_port(signer, choice, "tls-alpn-01", 443),
     )
     return await preflight.check([Identifier.parse(host)], [solver])
+
+
+async def _ask_members(
+    signer: AcmeSigner, certificate: ManagedCertificate, members: Sequence[Member]
+) -> list[Finding]:
+    """In farm mode each member answers by itself: ask each, for one name of the certificate."""
+    name = fallbacks.farm_name(certificate)
+    if not name:
+        return []
+    choice = choice_for(certificate, name)
+    preflight = Preflight(
+        lookup_of(choice),
+        signer.account.thumbprint,
+        http_port=_port(signer, choice, "http-01", 80),
+    )
+    places = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(member: Member) -> Finding | None:
+        async with places:
+            return await preflight.at_member(Identifier.parse(name), member.name, member.host)
+
+    found = await asyncio.gather(*(ask(member) for member in members if member.host))
+    return [finding for finding in found if finding is not None]
 
 
 def _port(signer: AcmeSigner, choice: ChallengeChoice, kind: str, public: int) -> int:

@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 
 import aiohttp
@@ -54,6 +55,32 @@ class Preflight:
         """Every finding about these names, in their order; one OK for a name without any."""
         found = await asyncio.gather(*(self._check(i, solvers) for i in identifiers))
         return [finding for findings in found for finding in findings]
+
+    async def at_member(self, name: Identifier, member: str, address: str) -> Finding | None:
+        """What is wrong with a member's own answer for a name (http-01), or None.
+
+        address: of the member, or its host name.
+        A CA asks any one of them, and behind a load balancer the DNS shows none. A member whose
+        port cannot be reached from here is a warning: the CA may come another way.
+        """
+        if name.type == "ip":
+            return None  # the question goes to the address itself, which _try asks
+        token = secrets.token_urlsafe(32)
+        shown = Challenge("http-01", name.base, token, f"{token}.{self.thumbprint}")
+        answered, what = await self._http_at(shown, address)
+        if not what:
+            return None
+        return Finding(
+            "http01-wrong-answer" if answered else "http01-unreachable",
+            Severity.ERROR if answered else Severity.WARNING,
+            str(name),
+            f"member {member} ({address}) port {self.http_port}: {what}",
+            "the CA may ask any member of the farm",
+            "set the challenge rule up there: certshelf configure http-01"
+            if answered
+            else "ask it by hand, if the CA reaches it another way than the manager",
+            _RFC8555_8_3,
+        )
 
     async def _check(self, name: Identifier, solvers: Sequence[Solver]) -> list[Finding]:
         solver = next((s for s in solvers if _fits(name, s.type)), None)
@@ -208,7 +235,7 @@ class Preflight:
 
 
 class _Pinned(AbstractResolver):
-    """Resolves one host to one address, so that each address is asked; others as usual."""
+    """Resolves one host to one address, or to another host's; others as usual."""
 
     def __init__(self, host: str, address: str) -> None:
         self._host = host
@@ -220,6 +247,8 @@ class _Pinned(AbstractResolver):
     ) -> list[ResolveResult]:
         if host != self._host:
             return await self._others.resolve(host, port, family)
+        if not _is_address(self._address):
+            return await self._others.resolve(self._address, port, family)
         kind = socket.AF_INET6 if ":" in self._address else socket.AF_INET
         return [
             ResolveResult(
@@ -229,6 +258,14 @@ class _Pinned(AbstractResolver):
 
     async def close(self) -> None:
         await self._others.close()
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _fits(name: Identifier, method: str) -> bool:
