@@ -78,7 +78,7 @@ class SecretServer:
 
     def refused(self, uid: int | None) -> None:
         """A user knocked that may not ask."""
-        self._log.event("refused", server="envoy", peer=f"uid {uid}")
+        self._log.refused("envoy", f"uid {uid}")
 
     def said(self, reason: str) -> None:
         """Envoy said what is wrong with our answer, or something that makes no sense."""

@@ -111,7 +111,7 @@ class PemEndpoint:
 
     def refused(self, uid: int | None) -> None:
         """A user knocked that may not ask."""
-        self._log.event("refused", server="http", peer=f"uid {uid}")
+        self._log.refused("http", f"uid {uid}")
 
     def answer(self, request: Request, peer: str) -> Answer | Coroutine[None, None, Answer]:
         """The answer at once, or what to await for it while a name's bundle is on its way."""

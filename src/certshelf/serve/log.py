@@ -9,7 +9,8 @@ from typing import TextIO
 from certshelf.bundle.model import Bundle
 from certshelf.clock import Clock, iso
 
-HANDOUTS_PER_SECOND = 20
+LINES_PER_SECOND = 20
+"""Of key hand-outs, and of refusals: clients decide how many there are."""
 
 
 class ReaderLog:
@@ -22,9 +23,8 @@ class ReaderLog:
         self._stream = stream
         self._clock = clock
         self._lock = Lock()
-        self._tokens = float(HANDOUTS_PER_SECOND)
-        self._refilled = clock.monotonic()
-        self._suppressed = 0
+        self._handouts = _Rate(clock)
+        self._refusals = _Rate(clock)
 
     def event(self, event: str, **fields: str | int | float | bool) -> None:
         """One line: time, event, and the fields."""
@@ -38,32 +38,49 @@ class ReaderLog:
                 return
 
     def handout(self, server: str, name: str, bundle: Bundle, peer: str = "") -> None:
-        """Say that a private key left this process; at most HANDOUTS_PER_SECOND lines a second.
+        """Say that a private key left this process; at most LINES_PER_SECOND lines a second.
 
         server: the kind of adapter. name: what was asked for. peer: who asked, as the kernel says.
         The next line that is written counts those that were left out.
         """
-        if not self._take():
-            return
-        with self._lock:
-            suppressed, self._suppressed = self._suppressed, 0
-        self.event(
-            "key-handed-out",
-            server=server,
-            name=name[:255],
-            peer=peer,
-            thumbprint_sha256=bundle.sha256,
-            suppressed=suppressed,
-        )
+        suppressed = self._handouts.take()
+        if suppressed is not None:
+            self.event(
+                "key-handed-out",
+                server=server,
+                name=name[:255],
+                peer=peer,
+                thumbprint_sha256=bundle.sha256,
+                suppressed=suppressed,
+            )
 
-    def _take(self) -> bool:
+    def refused(self, server: str, peer: str) -> None:
+        """Say that somebody knocked who may not ask; as often as hand-outs, counted alike."""
+        suppressed = self._refusals.take()
+        if suppressed is not None:
+            self.event("refused", server=server, peer=peer, suppressed=suppressed)
+
+
+class _Rate:
+    """So many a second, and how many were left out."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        self._tokens = float(LINES_PER_SECOND)
+        self._refilled = clock.monotonic()
+        self._suppressed = 0
+
+    def take(self) -> int | None:
+        """How many were left out before this one; None when this one is left out."""
         with self._lock:
             now = self._clock.monotonic()
-            refill = (now - self._refilled) * HANDOUTS_PER_SECOND
-            self._tokens = min(float(HANDOUTS_PER_SECOND), self._tokens + refill)
+            refill = (now - self._refilled) * LINES_PER_SECOND
+            self._tokens = min(float(LINES_PER_SECOND), self._tokens + refill)
             self._refilled = now
             if self._tokens < 1.0:
                 self._suppressed += 1
-                return False
+                return None
             self._tokens -= 1.0
-            return True
+            suppressed, self._suppressed = self._suppressed, 0
+            return suppressed

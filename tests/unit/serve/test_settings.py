@@ -15,7 +15,7 @@ from certshelf.errors import CertshelfError, ConfigError
 from certshelf.names import HostName
 from certshelf.serve import path_secret
 from certshelf.serve.configure import TEXTS, configure
-from certshelf.serve.log import HANDOUTS_PER_SECOND, ReaderLog
+from certshelf.serve.log import LINES_PER_SECOND, ReaderLog
 from certshelf.serve.nginx import plain
 from certshelf.serve.peers import allowed_uids
 from certshelf.serve.reader_settings import (
@@ -157,12 +157,26 @@ def test_hand_outs_are_logged_at_a_bounded_rate_and_counted() -> None:
     out, clock = io.StringIO(), FakeClock()
     log = ReaderLog(out, clock)
     bundle = SmallCa().issue("a.test")
-    for _ in range(HANDOUTS_PER_SECOND + 30):
+    for _ in range(LINES_PER_SECOND + 30):
         log.handout("http", "a.test", bundle)
     clock.advance(1.0)
     log.handout("http", "a.test", bundle)
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
-    assert len(lines) == HANDOUTS_PER_SECOND + 1
+    assert len(lines) == LINES_PER_SECOND + 1
+    assert lines[-1]["suppressed"] == 30
+
+
+def test_strangers_that_knock_do_not_fill_the_log() -> None:
+    out, clock = io.StringIO(), FakeClock()
+    log = ReaderLog(out, clock)
+    for _ in range(LINES_PER_SECOND + 30):
+        log.refused("http", "uid 65534")
+    log.handout("http", "a.test", SmallCa().issue("a.test"))  # is not held back by them
+    clock.advance(1.0)
+    log.refused("http", "uid 65534")
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line["event"] for line in lines].count("refused") == LINES_PER_SECOND + 1
+    assert lines[-2]["event"] == "key-handed-out"
     assert lines[-1]["suppressed"] == 30
 
 
