@@ -381,6 +381,7 @@ def test_a_file_without_end_holds_up_nobody_and_its_child_is_killed(
     assert child() == busy, "the answers did not wait for it"
     assert wait_until(lambda: child() != busy, 60)
     assert old.sha256 in ask(path, "www.one.test")
+    assert "hides more rounds" in reader.log  # file-refused
     newest = shelf.publish_slow("www.one.test")
     assert wait_until(lambda: newest in ask(path, "www.one.test"))
     last = int(child())

@@ -213,6 +213,19 @@ def test_a_flood_of_unknown_names_costs_the_store_a_bounded_number_of_looks(
     resolver.close()
 
 
+def test_a_refused_file_is_told_once_for_each_version(shelf: Shelf, store: CountingStore) -> None:
+    shelf.publish(make_bundle("a.test"))
+    told: list[tuple[str, str]] = []
+    resolver = Resolver(shelf, on_refused=lambda file, why: told.append((file, why)))
+    assert resolver.resolve("a.test")
+    for data in (b"garbage", b"other garbage"):
+        store.put("a.test.pfx", data, ANY)
+        for _ in range(3):
+            assert resolver.resolve("a.test")
+    assert [file for file, _ in told] == ["a.test.pfx"] * 2
+    assert "not a PFX" in told[0][1]
+
+
 def test_a_retired_name_is_dropped_and_listeners_hear_of_it(shelf: Shelf) -> None:
     shelf.publish(make_bundle("a.test"))
     resolver = Resolver(shelf)

@@ -8,7 +8,6 @@ error or one not-found.
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,12 +16,9 @@ from functools import lru_cache
 from certshelf.bundle import pfx
 from certshelf.bundle.model import Bundle
 from certshelf.errors import (
-    BundleRefused,
     CertshelfError,
     NameInvalid,
-    OlderBundle,
     StoreError,
-    Unvouched,
 )
 from certshelf.names import SUFFIX, HostName
 from certshelf.resolve.disk import DiskCache
@@ -30,6 +26,7 @@ from certshelf.resolve.index import NameIndex
 from certshelf.resolve.keeper import Keeper
 from certshelf.resolve.limits import Forgetful, TokenBucket
 from certshelf.resolve.loading import Served, accept, accept_again, is_retired
+from certshelf.resolve.refusals import Refusals, Told
 from certshelf.resolve.slow import SlowLane
 from certshelf.shelf.files import Read
 from certshelf.shelf.shelf import Shelf
@@ -46,22 +43,9 @@ _LOOKS = (20.0, 50.0)
 _FIRST_LOOKS = {True: (5_000.0, 5_000.0), False: (200.0, 500.0)}
 """The same until the index stands, on a local store and on another: a farm that restarts asks for
 all its names at once."""
-_REFUSED_SECONDS = 10.0
 _SLOW_SECONDS = 60.0
 """How long exact() waits for a file in the slow lane."""
-_HEALS = (BundleRefused, OlderBundle, Unvouched)
-"""Refusals that time or a new record ends while the file stays as it is: asked again."""
-
 Listener = Callable[[frozenset[str]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    """Why this version of a file is not served; until (monotonic seconds): when to ask again."""
-
-    version: Version
-    why: str
-    until: float
 
 
 @dataclass(slots=True)
@@ -91,6 +75,7 @@ class Resolver:
     allow: the only names to serve, None for all that lie on the shelf.
     lane: where files that take long are opened, in a child process; until then the last good one
     is served, and a name that has none is answered as one that is not there yet. close() ends it.
+    on_refused: hears from any thread which file is not served, once for each version and reason.
     """
 
     def __init__(
@@ -101,6 +86,7 @@ class Resolver:
         poll_seconds: float = POLL_SECONDS,
         allow: Callable[[HostName], bool] | None = None,
         lane: SlowLane | None = None,
+        on_refused: Told = lambda file, why: None,
     ) -> None:
         self.shelf = shelf
         self._disk = disk
@@ -108,7 +94,7 @@ class Resolver:
         self._clock = shelf.clock
         self._index = NameIndex(shelf.store)
         self._served: dict[str, Served] = {}
-        self._refused: dict[str, _Refusal] = {}
+        self._refusals = Refusals(self._clock.monotonic, on_refused)
         self._absent = Forgetful(_ABSENT_SECONDS, _MAX_ABSENT, self._clock.monotonic)
         monotonic = self._clock.monotonic
         self._first_looks = TokenBucket(*_FIRST_LOOKS[shelf.store.is_local], monotonic)
@@ -137,6 +123,7 @@ class Resolver:
 
     def close(self) -> None:
         """Stop the background work; safe to repeat. What is served stays answerable."""
+        self._refusals.close()
         self._keeper.close()
         if self._lane is not None:
             self._lane.close()
@@ -225,7 +212,7 @@ class Resolver:
         except StoreError as error:
             self._store_failed(error)
             return
-        if version == served.version or self._is_refused(file, version):
+        if version == served.version or self._refusals.holds(file, version):
             return
         if version is None:
             self._keeper.hurry(file)
@@ -248,7 +235,7 @@ class Resolver:
             return self._take(file, self._copy(file), None)
         with self._flight(file):
             served = self._served.get(file)
-            if served is None and not self._is_refused(file, self._version(file)):
+            if served is None and not self._refusals.holds(file, self._version(file)):
                 served = self.reload(file)
         if served is None:
             self._absent.add(file)
@@ -271,12 +258,6 @@ class Resolver:
             return self.shelf.store.look(file)
         except StoreError:
             return None  # reload() meets the same error and counts it
-
-    def _is_refused(self, file: str, version: Version | None) -> bool:
-        refusal = self._refused.get(file)
-        if refusal is None or version is None or refusal.version != version:
-            return False
-        return self._clock.monotonic() < refusal.until
 
     def _flight(self, file: str) -> threading.Lock:
         with self._flights_lock:
@@ -335,12 +316,10 @@ class Resolver:
         except StoreError:
             raise
         except CertshelfError as error:
-            heals = isinstance(error, _HEALS)
-            self._refuse(file, blob.version, str(error), _REFUSED_SECONDS if heals else math.inf)
+            self._refusals.add(file, blob.version, error)
         except Exception as error:  # noqa: BLE001  hostile bytes that nobody foresaw: last good stays
             self.surprised()
-            why = f"unforeseen {type(error).__name__}"
-            self._refuse(file, blob.version, why, _REFUSED_SECONDS)
+            self._refusals.add(file, blob.version, error)
         return None
 
     def settle(self, file: str) -> None:
@@ -367,12 +346,11 @@ class Resolver:
         served = self._served.get(file)
         if served is not None and served.version == version:
             return False
-        return not self._is_refused(file, version)
+        return not self._refusals.holds(file, version)
 
     def due_again(self) -> list[str]:
         """Refused files that time or a new record may have made good."""
-        now = self._clock.monotonic()
-        return [file for file, refusal in list(self._refused.items()) if refusal.until <= now]
+        return self._refusals.due_again()
 
     def surprised(self) -> None:
         """Something failed in a way that nobody foresaw: counted, and life goes on."""
@@ -391,18 +369,13 @@ class Resolver:
         is_first = served.file not in self._served and stem in self._index
         is_awaited = is_first and self.shelf.store.is_local and not self._is_in_lane(served.file)
         self._served[served.file] = served
-        self._refused.pop(served.file, None)
+        self._refusals.drop(served.file)
         self._absent.discard(served.file)
         self._index.add(stem)
         if self._disk:
             self._keeper.later(self._disk.put, served.file, served.data, served.generation)
         if not is_awaited:
             self._keeper.later(self.tell, frozenset({stem}))
-
-    def _refuse(self, file: str, version: Version, why: str, seconds: float) -> None:
-        if len(self._refused) > _MAX_ABSENT:
-            self._refused.clear()
-        self._refused[file] = _Refusal(version, why, self._clock.monotonic() + seconds)
 
     def _copy(self, file: str) -> bytes | None:
         return self._disk.get(file) if self._disk else None
@@ -461,5 +434,5 @@ class Resolver:
             store_errors=state.store_errors,
             surprises=state.surprises + (self._lane.surprises if self._lane else 0),
             last_store_error=state.last_store_error,
-            refused={file: refusal.why for file, refusal in list(self._refused.items())},
+            refused=self._refusals.reasons(),
         )

@@ -20,6 +20,7 @@ from certshelf.clock import SYSTEM
 from certshelf.errors import CertshelfError, ConfigError
 from certshelf.printable import one_line
 from certshelf.resolve.disk import DiskCache
+from certshelf.resolve.refusals import Told
 from certshelf.resolve.resolver import Resolver
 from certshelf.resolve.slow import SlowLane
 from certshelf.serve.adapters import Adapters, start_adapters
@@ -96,7 +97,7 @@ def run_reader(words: Sequence[str], companion: Companion | None = None) -> int:
     return asyncio.run(_Reader(words, settings, companion).run())
 
 
-def open_resolver(settings: ReaderSettings) -> Resolver:
+def open_resolver(settings: ReaderSettings, on_refused: Told = lambda file, why: None) -> Resolver:
     """A resolver that is not started. Reads the files that the settings name; no store is asked."""
     credentials = None
     if settings.store_username:
@@ -115,6 +116,7 @@ def open_resolver(settings: ReaderSettings) -> Resolver:
         poll_seconds=settings.poll_s,
         allow=read_names(settings.names),
         lane=SlowLane(),
+        on_refused=on_refused,
     )
 
 
@@ -132,7 +134,7 @@ class _Reader:
         self._again = asyncio.Event()
 
     async def run(self) -> int:
-        source = LiveSource(open_resolver(self._settings).start())
+        source = LiveSource(open_resolver(self._settings, self._refused).start())
         adapters = Adapters()
         try:
             adapters = await start_adapters(self._settings, source, self._log)
@@ -147,6 +149,9 @@ class _Reader:
             source.resolver.close()
         self._log.event("stopped")
         return 1 if ended else 0
+
+    def _refused(self, file: str, why: str) -> None:
+        self._log.event("file-refused", file=file, reason=why)
 
     async def _until_stopped(self, source: LiveSource, adapters: Adapters) -> bool:
         """Serve, reading the settings again when told to; whether the companion ended by itself."""
@@ -181,7 +186,7 @@ class _Reader:
         """
         try:
             settings, _ = read_settings(PROGRAM, self._words)
-            resolver = open_resolver(settings)
+            resolver = open_resolver(settings, self._refused)
         except (CertshelfError, SystemExit) as error:
             self._log.event("settings-refused", reason=str(error))
             return
