@@ -108,7 +108,7 @@ def test_an_exact_name_wins_over_its_wildcard(farm: Farm) -> None:
 def test_a_replaced_certificate_is_served_and_no_handshake_fails(farm: Farm) -> None:
     farm.serve_all()
     with Load(farm.rig.port, "www.one.test") as load, Load(farm.rig.port, "x.wild.test") as other:
-        for name in ("www.one.test", "*.wild.test", "www.one.test", "www.one.test"):
+        for name in ("www.one.test", "*.wild.test", "bücher.test", "www.one.test", "www.one.test"):
             farm.wait(name, farm.shelf.publish(name))
     assert_no_failures(farm, load, replaced=3)
     assert_no_failures(farm, other, replaced=1)

@@ -226,6 +226,15 @@ def test_a_refused_file_is_told_once_for_each_version(shelf: Shelf, store: Count
     assert "not a PFX" in told[0][1]
 
 
+def test_listeners_hear_the_a_label_of_a_unicode_file(shelf: Shelf) -> None:
+    heard: list[frozenset[str]] = []
+    resolver = Resolver(shelf)
+    resolver.subscribe(heard.append)
+    resolver.tell(frozenset({"bücher.test", "_.bücher.test", "_.a.test", "a_ü?"}))
+    resolver.tell(frozenset({"a_ü?"}))  # no host's: nothing to tell, least of all "all"
+    assert heard == [{"xn--bcher-kva.test", "*.xn--bcher-kva.test", "*.a.test"}]
+
+
 def test_a_retired_name_is_dropped_and_listeners_hear_of_it(shelf: Shelf) -> None:
     shelf.publish(make_bundle("a.test"))
     resolver = Resolver(shelf)

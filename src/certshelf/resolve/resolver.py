@@ -417,7 +417,9 @@ class Resolver:
 
     def tell(self, stems: frozenset[str]) -> None:
         """Tell every listener that these stems changed."""
-        names = frozenset("*" + stem[1:] if stem.startswith("_.") else stem for stem in stems)
+        names = frozenset(filter(None, map(_host_name, stems)))
+        if stems and not names:
+            return
         for listener in list(self._listeners):
             listener(names)
 
@@ -436,3 +438,13 @@ class Resolver:
             last_store_error=state.last_store_error,
             refused=self._refusals.reasons(),
         )
+
+
+def _host_name(stem: str) -> str:
+    """The A-label name of a file's stem, also of its Unicode twin; "" when it is no host's."""
+    if stem.isascii():
+        return "*" + stem[1:] if stem.startswith("_.") else stem
+    try:
+        return HostName.from_file_name(stem + SUFFIX).ascii
+    except NameInvalid:
+        return ""

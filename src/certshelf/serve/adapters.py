@@ -157,25 +157,21 @@ def _start_mirror(
         adapters.add(f"haproxy=unix:{path}", pusher.close)
     if settings.traefik is not None:
         file = TraefikFile(settings.traefik, mirror.folder, mirror.held, log, SYSTEM)
-        _start_batched(adapters, mirror, file.prepare, file.write, traefik.PAUSE_SECONDS)
+        file.prepare()
+        batched = Batched(file.write, traefik.PAUSE_SECONDS, SYSTEM, log, "traefik")
+        _start_batched(adapters, mirror, batched)
         adapters.offers.append(f"traefik={settings.traefik}")
     if settings.apache_reload:
         reloader = ApacheReloader(settings.apache_reload, mirror.folder, mirror.held, log)
-        _start_batched(adapters, mirror, reloader.prepare, reloader.reload, apache.PAUSE_SECONDS)
+        reloader.prepare()
+        batched = Batched(reloader.reload, apache.PAUSE_SECONDS, SYSTEM, log, "apache")
+        _start_batched(adapters, mirror, batched)
         adapters.offers.append(f"apache={mirror.folder.path / apache.HOSTS_FILE}")
     mirror.start()
     adapters.add(f"mirror={settings.mirror}", mirror.close)
 
 
-def _start_batched(
-    adapters: Adapters,
-    mirror: Mirror,
-    prepare: Callable[[], None],
-    act: Callable[[], bool],
-    pause_s: float,
-) -> None:
-    prepare()
-    batched = Batched(act, pause_s, SYSTEM)
+def _start_batched(adapters: Adapters, mirror: Mirror, batched: Batched) -> None:
     mirror.follow(batched.changed)
     batched.start()
     adapters.add("", batched.close)

@@ -7,6 +7,7 @@ from threading import Thread
 
 from certshelf.clock import Clock
 from certshelf.serve.changes import ChangeQueue
+from certshelf.serve.log import ReaderLog
 
 _LOOK_SECONDS = 1.0
 
@@ -14,11 +15,16 @@ _LOOK_SECONDS = 1.0
 class Batched:
     """Calls `act` in a thread of its own soon after a change, never twice within pause_s.
 
-    act: returns whether it worked; it is called again after the pause when it did not.
+    act: returns whether it worked; it is called again after the pause when it did not. kind: in the
+    log.
     """
 
-    def __init__(self, act: Callable[[], bool], pause_s: float, clock: Clock) -> None:
+    def __init__(
+        self, act: Callable[[], bool], pause_s: float, clock: Clock, log: ReaderLog, kind: str
+    ) -> None:
         self._act = act
+        self._log = log
+        self._kind = kind
         self._pause_s = pause_s
         self._clock = clock
         self._queue = ChangeQueue()
@@ -44,5 +50,13 @@ class Batched:
         while not self._queue.closed:
             self._due |= self._queue.take(min(_LOOK_SECONDS, self._pause_s)) is not None
             if self._due and self._clock.monotonic() - last >= self._pause_s:
-                self._due = not self._act()
+                self._due = not self._survived()
                 last = self._clock.monotonic()
+
+    def _survived(self) -> bool:
+        """The thread's outer wall: an error that nobody foresaw is one failure."""
+        try:
+            return self._act()
+        except Exception as error:  # noqa: BLE001
+            self._log.event(f"{self._kind}-failed", reason=f"unforeseen {type(error).__name__}")
+            return False

@@ -6,7 +6,8 @@ The PEM mirror and the local CCS folder are such copies; each says how one name 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from threading import Thread
 
 from certshelf.clock import Clock
@@ -110,16 +111,13 @@ class Copying(ABC):
 
     def _apply(self, changes: Changes) -> None:
         names = self._names() if changes.everything else changes.names
-        changed = {name for name in names if self._sync(name)}
+        changed = {host.ascii for host in _hosts(names) if self._sync(host)}
         if changed:
             self._changed(changed)
 
-    def _sync(self, name: str) -> bool:
+    def _sync(self, host: HostName) -> bool:
         """Make one name right; whether those who look at the copy must look again."""
-        try:
-            host = HostName.parse(name)
-        except NameInvalid:
-            return False
+        name = host.ascii
         found = self._source.exact(host)
         if found is None:
             return self._missing(host)
@@ -171,3 +169,9 @@ class Copying(ABC):
     def _failed(self, name: str, error: OSError | StoreError) -> None:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         self._log.event(f"{self.kind}-failed", name=name, reason=str(reason))
+
+
+def _hosts(names: Iterable[str]) -> Iterator[HostName]:
+    for name in names:
+        with suppress(NameInvalid):
+            yield HostName.parse(name)

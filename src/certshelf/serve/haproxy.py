@@ -72,9 +72,9 @@ class HaproxyPusher:
     def _run(self) -> None:
         while not self._queue.closed:
             changes = self._queue.take(_LOOK_SECONDS)
-            if changes is not None:
-                self._write_list()
             try:
+                if changes is not None:
+                    self._write_list()
                 self._step(changes)
                 self._is_away = False
             except DeployError as error:
@@ -82,6 +82,9 @@ class HaproxyPusher:
                 if not self._is_away:
                     self._log.event("haproxy-away", reason=str(error), hint=error.hint)
                 self._is_away = True
+            except Exception as error:  # noqa: BLE001  the thread's outer wall
+                self._process_id = 0
+                self._log.event("haproxy-failed", reason=f"unforeseen {type(error).__name__}")
 
     def _step(self, changes: Changes | None) -> None:
         process_id = self._api.process_id()

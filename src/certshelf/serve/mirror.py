@@ -85,10 +85,10 @@ class Mirror(Copying):
         names = super()._names() if self._whole else self._held.copy()
         return names.union(self._wanted)
 
-    def _sync(self, name: str) -> bool:
-        if not self._whole and name not in self._held and name not in self._wanted:
+    def _sync(self, host: HostName) -> bool:
+        if not self._whole and host.ascii not in self._held and host.ascii not in self._wanted:
             return True  # not ours to load: a server that holds a "no" for it asks again
-        return super()._sync(name)
+        return super()._sync(host)
 
     def _copy(self, host: HostName, found: Found) -> bool:
         name, version = host.ascii, hash(found.bundle)

@@ -15,6 +15,7 @@ from tests.support.tls_probe import wait_until
 
 from certshelf.clock import SYSTEM
 from certshelf.errors import ConfigError
+from certshelf.names import HostName
 from certshelf.serve.changes import MAX_WAITING, ChangeQueue
 from certshelf.serve.log import ReaderLog
 from certshelf.serve.mirror import CHANGES_FILE, Journal, Mirror
@@ -118,6 +119,37 @@ def test_a_lazy_mirror_holds_what_was_asked_for(
     assert not (lazy.folder / "two.test.pem").exists()
     changes = lazy.folder / CHANGES_FILE
     assert wait_until(lambda: changes.exists() and b" two.test\n" in changes.read_bytes())
+
+
+@pytest.mark.parametrize("kind", ["whole", "lazy"])
+def test_a_host_is_one_name_in_whatever_spelling_its_change_is_told(
+    ca: SmallCa, source: FakeSource, kind: str, request: pytest.FixtureRequest
+) -> None:
+    running: Running = request.getfixturevalue(kind)
+    changes = running.folder / CHANGES_FILE
+    source.put("bücher.test", ca.issue("bücher.test"))
+    source.tell("bücher.test")
+    assert wait_until(lambda: changes.exists() and b" xn--bcher-kva.test\n" in changes.read_bytes())
+    assert running.mirror.held() <= {"xn--bcher-kva.test"}
+
+
+def test_an_error_that_nobody_foresaw_ends_no_copying(
+    ca: SmallCa, source: FakeSource, whole: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def fail(host: HostName) -> None:
+        asked.append(host.ascii)
+        raise RuntimeError("told so")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(source, "exact", fail)
+        source.tell("a.test")
+        assert wait_until(lambda: asked == ["a.test"])
+    bundle = ca.issue("www.one.test")
+    source.put("www.one.test", bundle)
+    source.tell("www.one.test")
+    assert whole.holds("www.one.test.pem", bundle.to_pem())
 
 
 def test_what_a_server_was_given_is_no_change_until_it_is_another(
