@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-import types
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -246,23 +244,24 @@ def test_a_way_that_fails_is_an_event_and_is_tried_again_later(manager: Manager)
     assert kinds(manager).count("notification.failed") == 1
 
 
-def test_apprise_gets_title_and_text(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[dict[str, str]] = []
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:apprise")
+def test_apprise_itself_posts_the_digest() -> None:
+    pytest.importorskip("apprise")
 
-    class Sender:
-        def add(self, url: str) -> bool:
-            return url == "json://x/token"
+    async def story() -> None:
+        async with receiver() as found:
+            await Apprise(Secret(f"json://127.0.0.1:{found.port}/chat")).send(MESSAGE)
+            assert found.paths == ["/chat"]
+            (body,) = found.bodies
+            assert (body["title"], body["message"].strip()) == (MESSAGE.title, MESSAGE.text.strip())
+            with pytest.raises(DeployError, match="apprise could not send"):
+                await Apprise(Secret(f"json://127.0.0.1:{found.port}/bad")).send(MESSAGE)
 
-        def notify(self, **message: str) -> bool:
-            told.append(message)
-            return True
+    asyncio.run(story())
 
-    library = types.ModuleType("apprise")
-    library.Apprise = Sender  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "apprise", library)
-    credential = Credential("chat", CredentialKind.TOKEN)
-    set_credential(manager.database, credential, Secret("json://x/token"), manager.clock)
-    asyncio.run(Apprise(Secret("json://x/token")).send(MESSAGE))
-    assert told == [{"title": MESSAGE.title, "body": MESSAGE.text}]
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:apprise")
+def test_an_apprise_url_that_it_does_not_know_is_refused() -> None:
+    pytest.importorskip("apprise")
     with pytest.raises(ConfigError, match="no URL that it knows"):
         asyncio.run(Apprise(Secret("nonsense")).send(MESSAGE))
