@@ -97,7 +97,9 @@ class Solvers:
                 return Dns01(await self._writer(choice), lookup_of(choice))
             case "dns-persist-01":
                 lookup, wildcard = lookup_of(choice), host.startswith("*.")
-                return DnsPersist01(lookup, identity.issuers, identity.account_uri, wildcard)
+                return DnsPersist01(
+                    lookup, identity.issuers, identity.account_uri, wildcard, self._clock
+                )
         raise ConfigError(f"no challenge {choice.type!r}", hint="one of " + ", ".join(TYPES))
 
     async def _http01(self, choice: ChallengeChoice, identity: CaIdentity, host: str) -> Solver:

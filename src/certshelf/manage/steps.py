@@ -129,12 +129,8 @@ async def seal_key(work: Work) -> Stepped:
     if work.certificate.csr:
         csr = await asyncio.to_thread(der_of, work.certificate)
         return Stepped({"csr": base64.b64encode(csr).decode(), "step": Step.KEY_SEALED})
-    _begin_key(work)
-    if work.certificate.reuse_key and (kept := await _kept_key(work)):
-        key = kept
-    else:
-        assert work.new_key is not None  # noqa: S101 - begun above
-        key = await work.new_key
+    kept = await _kept_key(work) if work.certificate.reuse_key else None
+    key = kept or await _new_key(work)
     csr = build(key, identifiers(work.certificate.names))
     work.key = pem(key)
     changes = {"csr": base64.b64encode(csr).decode(), "step": Step.KEY_SEALED}
@@ -336,6 +332,13 @@ def _begin_key(work: Work) -> None:
     """Have a key made while the CA is asked; one that was sealed before is never used again."""
     if work.new_key is None and not work.certificate.reuse_key and not work.certificate.csr:
         work.new_key = work.engine.new_key(work.certificate.key_type)
+
+
+async def _new_key(work: Work) -> PrivateKey:
+    """The key that was begun; one that is begun now when there was none to be used again."""
+    if work.new_key is None:
+        work.new_key = work.engine.new_key(work.certificate.key_type)
+    return await work.new_key
 
 
 async def _kept_key(work: Work) -> PrivateKey | None:
