@@ -22,6 +22,7 @@ from certshelf.serve.source import BundleSource
 
 _LOOK_AGAIN_SECONDS = 0.1
 _SECRETS_PER_MESSAGE = 100
+_READ_BYTES = 65536
 
 
 class SecretServer:
@@ -128,14 +129,18 @@ class _Stream:
         return self.subscriber.changed(names)
 
 
-class _Connection(asyncio.Protocol):
-    """One connection of an Envoy: what is asked in one turn of the loop is answered together."""
+class _Connection(asyncio.BufferedProtocol):
+    """One connection of an Envoy: what is asked in one turn of the loop is answered together.
+
+    It reads into one buffer: asyncio's own of 256 KB is mapped anew for each read.
+    """
 
     def __init__(self, server: SecretServer, uids: frozenset[int]) -> None:
         self._server = server
         self._uids = uids
         self._peer = "unix socket"
         self._loop = asyncio.get_running_loop()
+        self._buffer = memoryview(bytearray(_READ_BYTES))
         self._grpc = GrpcConnection(self._asked, self._ended)
         self._streams: dict[int, _Stream] = {}
         self._again: asyncio.TimerHandle | None = None
@@ -170,7 +175,11 @@ class _Connection(asyncio.Protocol):
         if self._again is not None:
             self._again.cancel()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self._buffer[:nbytes])
         try:
             self._grpc.receive(data)
         except Http2Error as error:
