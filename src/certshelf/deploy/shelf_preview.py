@@ -13,6 +13,7 @@ from certshelf.errors import ForeignFile, StoreDenied, StoreError
 from certshelf.finding import Finding, Severity
 from certshelf.names import HostName
 from certshelf.shelf.manifest import Record
+from certshelf.shelf.once import PfxReader
 from certshelf.shelf.publish import REMOTE_WRITERS, refuse_foreign
 from certshelf.shelf.shelf import Shelf
 from certshelf.store.base import ABSENT, HIDDEN, Blob, Store
@@ -33,9 +34,10 @@ def preview_shelf(
     """
     check_writable(shelf.store)
     files = [file for host in hosts for file in host.file_names()]
+    read = PfxReader()  # they are mostly the same PFX
 
     def look(file: str) -> tuple[Planned, tuple[Finding, ...]]:
-        return _look(shelf, file, bundle, adopt)
+        return _look(shelf, file, bundle, adopt, read)
 
     if shelf.store.is_local or len(files) == 1:
         seen = [look(file) for file in files]
@@ -68,7 +70,7 @@ def check_writable(store: Store) -> None:
 
 
 def _look(
-    shelf: Shelf, file: str, bundle: Bundle | None, adopt: bool
+    shelf: Shelf, file: str, bundle: Bundle | None, adopt: bool, read: PfxReader
 ) -> tuple[Planned, tuple[Finding, ...]]:
     target = shelf.store.url
     blob = shelf.store.get(file)
@@ -76,7 +78,7 @@ def _look(
         return Planned(target, file, "new"), ()
     seen = shelf.manifest.read(file)
     record = seen[0] if seen else None
-    there = shelf.look_at(file)
+    there = shelf.look_at(file, read)
     findings = [f for f in there.findings if f.id in _PASSWORD_IDS] if there else []
     findings += _foreign(shelf, file, record, blob, adopt)
     same = bundle is not None and there is not None and there.bundle == bundle

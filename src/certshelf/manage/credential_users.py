@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from certshelf.errors import CredentialError, StoreError
@@ -18,15 +19,20 @@ if TYPE_CHECKING:
 
 def users_of(manager: Manager, name: str) -> list[str]:
     """What names this credential, in words: settings, groups, issuers, certificates, tasks."""
-    shelf = manager.settings.shelf
+    sections = {f.name: getattr(manager.settings, f.name) for f in fields(manager.settings)}
     users = [
-        f"shelf.{key} of the settings"
-        for key in ("password_credential", "store_credential", "reader_credential")
-        if getattr(shelf, key) == name
+        f"{name_of}.{setting.name} of the settings"
+        for name_of, section in sections.items()
+        for setting in fields(section)
+        if setting.name.endswith("_credential") and getattr(section, setting.name) == name
     ]
     with manager.database.read() as records:
         for group in all_groups(records):
-            if name in (group.password_credential, group.store_credential):
+            if name in (
+                group.password_credential,
+                group.store_credential,
+                group.reader_credential,
+            ):
                 users.append(f"group {group.name}")
         for issuer in records.issuers.all():
             if issuer.settings.get("eab_credential") == name:

@@ -80,17 +80,24 @@ def examine(
     record: Record | None,
     passwords: Passwords,
     now: datetime,
+    read: Read = pfx.decode,
 ) -> ShelfFile:
-    """Look at one file's bytes and its record; never raises for what the file holds."""
+    """Look at one file's bytes and its record; never raises for what the file holds.
+
+    read: opens it with one password.
+    """
     findings: list[Finding] = []
     host = _host(file, findings)
     bundle: Bundle | None = None
     try:
-        bundle = decode(data, passwords)
+        bundle = decode(data, passwords, read)
     except BundleError as error:
-        findings.append(_unreadable(file, error))
+        is_whole = record is not None and record.vouches_for(data)
+        findings.append(_unreadable(file, error, is_whole=is_whole))
     else:
-        findings += _judge(file, data, bundle, host, passwords, now)
+        findings += _judge(file, bundle, host, now)
+        if len(passwords) > 1 and not _opens(data, passwords[0], read):
+            findings.append(_mixed(file))
     findings += _ownership(file, data, record)
     return ShelfFile(
         file=file,
@@ -142,7 +149,7 @@ def _profile(data: bytes) -> PfxProfile | None:
         return None
 
 
-def _unreadable(file: str, error: BundleError) -> Finding:
+def _unreadable(file: str, error: BundleError, *, is_whole: bool) -> Finding:
     ids: dict[type[BundleError], str] = {
         PfxUnreadable: "pfx-unreadable",
         PfxHostile: "pfx-hostile",
@@ -152,25 +159,25 @@ def _unreadable(file: str, error: BundleError) -> Finding:
         PfxManyKeys: "pfx-many-keys",
         KeyMismatch: "key-mismatch",
     }
+    what, do = str(error), error.hint or f"publish the certificate again, or retire {file}"
+    if is_whole and isinstance(error, PfxPasswordWrong):
+        what = f"{file} is as it was written, under another password than this one"
+        do = (
+            "put the earlier password back (certshelf credential set), or write the file under"
+            " this one: certshelf cert rebuild"
+        )
     return Finding(
         id=ids.get(type(error), "pfx-refused"),
         severity=Severity.ERROR,
         subject=file,
-        what=str(error),
+        what=what,
         why=_SYMPTOM,
-        do=error.hint or f"publish the certificate again, or retire {file}",
+        do=do,
         source="RFC 7292",
     )
 
 
-def _judge(
-    file: str,
-    data: bytes,
-    bundle: Bundle,
-    host: HostName | None,
-    passwords: Passwords,
-    now: datetime,
-) -> list[Finding]:
+def _judge(file: str, bundle: Bundle, host: HostName | None, now: datetime) -> list[Finding]:
     findings = []
     refusal = check(bundle, host, now) if host else None
     if refusal is not None:
@@ -196,23 +203,23 @@ def _judge(
                 do="request a new certificate and publish it",
             )
         )
-    if len(passwords) > 1 and not _opens(data, passwords[0]):
-        findings.append(
-            Finding(
-                id="pfx-password-mixed",
-                severity=Severity.ERROR,
-                subject=file,
-                what=f"{file} opens with an older password, not with the shelf's",
-                why=_SYMPTOM,
-                do="certshelf cert rebuild writes it under the shelf's password",
-            )
-        )
     return findings
 
 
-def _opens(data: bytes, password: Secret | None) -> bool:
+def _mixed(file: str) -> Finding:
+    return Finding(
+        id="pfx-password-mixed",
+        severity=Severity.ERROR,
+        subject=file,
+        what=f"{file} opens with an older password, not with the shelf's",
+        why=_SYMPTOM,
+        do="certshelf cert rebuild writes it under the shelf's password",
+    )
+
+
+def _opens(data: bytes, password: Secret | None, read: Read) -> bool:
     try:
-        pfx.decode(data, password)
+        read(data, password)
     except PfxPasswordWrong:
         return False
     return True

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Set
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from certshelf.bundle import pfx
 from certshelf.errors import RecordInvalid, StoreError
 from certshelf.finding import Finding, Severity
 from certshelf.names import SUFFIX, HostName
-from certshelf.shelf.files import Passwords, ShelfFile, examine
+from certshelf.shelf.files import Passwords, Read, ShelfFile, examine
 from certshelf.shelf.manifest import RECORDS, Manifest, Record, State, file_of_record
 from certshelf.shelf.verified import Checked, Verified
 from certshelf.store.base import Entry, LeavesOut, Store
@@ -64,9 +65,14 @@ def inventory(
 
 
 def look_at(
-    store: Store, manifest: Manifest, file: str, passwords: Passwords, now: datetime
+    store: Store,
+    manifest: Manifest,
+    file: str,
+    passwords: Passwords,
+    now: datetime,
+    read: Read = pfx.decode,
 ) -> ShelfFile | None:
-    """Everything about one file; None when it is not there."""
+    """Everything about one file; None when it is not there. read: opens it with one password."""
     try:
         blob = store.get(file)
         record, extra = _record(manifest, file)
@@ -76,7 +82,7 @@ def look_at(
         return ShelfFile(file, None, findings=(_store_finding(file, error),))
     if blob is None:
         return None
-    found = examine(file, blob.data, record, passwords, now)
+    found = examine(file, blob.data, record, passwords, now, read)
     if not extra:
         return found
     kept = tuple(f for f in found.findings if f.id != "file-foreign")

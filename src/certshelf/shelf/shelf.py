@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from certshelf.bundle import pfx
 from certshelf.bundle.model import Bundle, PfxProfile
 from certshelf.clock import SYSTEM, Clock
 from certshelf.errors import BundleError, ForeignFile, ShelfError
@@ -17,7 +18,7 @@ from certshelf.secret import Secret
 from certshelf.shelf import inventory as _inventory
 from certshelf.shelf import publish as _publish
 from certshelf.shelf.adopt import give_back, take_over
-from certshelf.shelf.files import ShelfFile, decode
+from certshelf.shelf.files import Read, ShelfFile, decode
 from certshelf.shelf.history import History, Past
 from certshelf.shelf.manifest import Manifest, State, sha256
 from certshelf.shelf.once import prepare
@@ -118,9 +119,10 @@ class Shelf:
                 return Found(found, tuple(tried))
         return None
 
-    def look_at(self, file: str) -> ShelfFile | None:
-        """Everything about one file, None when it is not there."""
-        return _inventory.look_at(self.store, self.manifest, file, self.passwords, self.clock.now())
+    def look_at(self, file: str, read: Read = pfx.decode) -> ShelfFile | None:
+        """Everything about one file, None when it is not there. read: opens it with a password."""
+        now = self.clock.now()
+        return _inventory.look_at(self.store, self.manifest, file, self.passwords, now, read)
 
     def inventory(self) -> Iterator[ShelfFile]:
         """Every `*.pfx` of the top folder, in the store's order, one at a time."""

@@ -14,6 +14,7 @@ from tests.support.homes import make_home
 from certshelf.bundle.model import Bundle
 from certshelf.cli.main import run
 from certshelf.manage.manager import open_manager
+from certshelf.manage.settings import update_settings
 from certshelf.secret import Secret
 
 Command = Callable[..., tuple[int, str, str]]
@@ -148,8 +149,12 @@ def test_a_changed_password_holds_at_once_after_rebuild_without_an_order(
     assert Bundle.from_pfx(file.read_bytes(), Secret("first password")).serial == serial
     set_password(certshelf, tmp_path, "own", "second password")
     assert Bundle.from_pfx(file.read_bytes(), Secret("first password")).serial == serial
-    status, said, _ = certshelf("cert", "rebuild", "web")
+    status, said, _ = certshelf("cert", "preview", "web")
+    assert (status, "as it was written, under another password" in said) == (1, True), said
+    certshelf("task", "add", "web", "export", "--set", f"to={tmp_path}", "--set", "format=pfx")
+    status, said, noted = certshelf("cert", "rebuild", "web")
     assert status == 0, said
+    assert "certshelf task run web export" in noted
     assert Bundle.from_pfx(file.read_bytes(), Secret("second password")).serial == serial
     assert shown(certshelf, "web")["serial"] == serial
 
@@ -167,6 +172,32 @@ def test_a_mix_of_passwords_on_one_shelf_is_a_fault(certshelf: Command, tmp_path
     assert "pfx-password-mixed" in said
     status, _, said = certshelf("credential", "rm", "own")
     assert (status, "certificate two" in said) == (1, True)
+
+
+def test_a_credential_that_anything_names_is_not_removed(
+    certshelf: Command, tmp_path: Path
+) -> None:
+    for name in ("mail", "reader", "dns", "hook"):
+        set_password(certshelf, tmp_path, name, "a secret")
+    update_settings(tmp_path / "home" / "certshelf.toml", {"notify.smtp_credential": "mail"})
+    (tmp_path / "group").mkdir()
+    certshelf(
+        "group", "add", "web", "--store", tmp_path / "group", "--reader-credential", "reader"
+    )  # fmt: skip
+    certshelf(
+        "cert", "add", "a.test", "--name", "a", "--challenge", "dns-01", "--dns", "lexicon",
+        "--dns-provider", "x", "--dns-zone", "a.test", "--dns-credential", "dns",
+    )  # fmt: skip
+    url = "url=https://hooks.example.com/"
+    certshelf("task", "add", "a", "webhook", "--set", url, "--credential", "hook")
+    for name, user in (
+        ("mail", "notify.smtp_credential of the settings"),
+        ("reader", "group web"),
+        ("dns", "certificate a"),
+        ("hook", "task webhook of a"),
+    ):
+        status, _, said = certshelf("credential", "rm", name)
+        assert (status, f"{user} needs it" in said) == (1, True), said
 
 
 @pytest.mark.parametrize("form", ["pfx", "pem"])
