@@ -81,13 +81,19 @@ def add_acme(records: Records, name: str, wish: AcmeWish, clock: Clock) -> Issue
     RecordError when the name is taken or a fallback is unknown, ConfigError for no directory.
     """
     from certshelf.issue.acme.directory import checked_url
-    from certshelf.issue.acme.known import directory_url
+    from certshelf.issue.acme.known import KNOWN, directory_url
     from certshelf.manage.accounts import account_key
 
     for fallback in wish.fallbacks:
         require_issuer(records, fallback)
     if wish.ca_file is not None and not wish.ca_file.is_file():
         raise ConfigError(f"the CA file {wish.ca_file} is not there")
+    known = KNOWN.get(wish.directory.lower())
+    if known is not None and known.needs_binding and wish.eab is None:
+        raise ConfigError(
+            f"{known.title} opens accounts with an external account binding only",
+            hint="take key id and key from your account there: --eab-kid KID --eab-key-file FILE",
+        )
     url = checked_url(directory_url(wish.directory))
     settings: dict[str, object] = {
         "directory": url,

@@ -262,9 +262,11 @@ class AcmeClient:
         try:
             yield
         except aiohttp.ClientConnectorCertificateError as error:
+            text = printable(error)
+            dated = "expired" in text or "not yet valid" in text
             raise self.unreachable(
-                f"the CA's own server certificate is not trusted at {url}: {printable(error)}",
-                "give the CA's roots with --ca-file",
+                f"the CA's own server certificate is not trusted at {url}: {text}",
+                "compare this machine's clock" if dated else "give the CA's roots with --ca-file",
             ) from error
         except TimeoutError as error:
             raise self.unreachable(
