@@ -39,6 +39,10 @@ class HeldChild(GuardedChild):
         self.go = threading.Event()
         self.seen: list[str] = []
         self.error: Exception | None = None
+        self.was_closed = False
+
+    def close(self) -> None:
+        self.was_closed = True
 
     def decode(self, data: bytes, password: Secret | None) -> Bundle:
         assert self.go.wait(20)
@@ -67,7 +71,7 @@ def shelf(tmp_path: Path) -> Shelf:
 
 @pytest.fixture
 def resolver(shelf: Shelf, child: HeldChild) -> Iterator[Resolver]:
-    (resolver := Resolver(shelf, lane=SlowLane(child))).start()
+    (resolver := Resolver(shelf, lane=SlowLane(lambda: child, workers=1))).start()
     assert resolver.wait_ready(20)
     yield resolver
     child.go.set()
@@ -169,7 +173,9 @@ def test_a_slow_copy_on_the_disk_is_opened_off_the_handshake_of_a_remote_shelf(
     disk = DiskCache(tmp_path / "cache")
     bundle = make_bundle("a.test")
     disk.put("a.test.pfx", pfx.encode(bundle, PASSWORD, rounds=SLOW_ROUNDS))
-    resolver = Resolver(Shelf(RemoteStore(), PASSWORD), disk=disk, lane=SlowLane(child))
+    resolver = Resolver(
+        Shelf(RemoteStore(), PASSWORD), disk=disk, lane=SlowLane(lambda: child, workers=1)
+    )
     try:
         assert resolver.resolve("a.test") is None
         child.go.set()
@@ -187,7 +193,7 @@ def test_an_older_file_put_back_over_a_slow_copy_is_not_served(
     disk.put("a.test.pfx", pfx.encode(new, PASSWORD, rounds=SLOW_ROUNDS))
     put_slowly(shelf, make_bundle("a.test", start=datetime.now(UTC) - timedelta(days=20)))
     child.go.set()
-    resolver = Resolver(shelf, disk=disk, lane=SlowLane(child))
+    resolver = Resolver(shelf, disk=disk, lane=SlowLane(lambda: child, workers=1))
     try:
         assert wait_until(lambda: resolver.resolve("a.test") == new)
         assert wait_until(lambda: "a.test.pfx" in resolver.state().refused)
@@ -197,14 +203,62 @@ def test_an_older_file_put_back_over_a_slow_copy_is_not_served(
 
 
 def test_a_newer_file_takes_the_place_of_one_that_waits(child: HeldChild) -> None:
-    lane = SlowLane(child)
+    lane = SlowLane(lambda: child, workers=1)
     done: list[str] = []
-    lane.put("first", "1", lambda: child.go.wait(20))
+    lane.put("first", "1", lambda read: child.go.wait(20))
     assert wait_until(lambda: "first" in lane)
-    lane.put("a", "1", lambda: done.append("old"))
-    lane.put("a", "2", lambda: done.append("new"))
+    lane.put("a", "1", lambda read: done.append("old"))
+    lane.put("a", "2", lambda read: done.append("new"))
     child.go.set()
     assert lane.wait("a", 20)
     assert done == ["new"]
     lane.close()
     assert not lane.wait("a", 20)
+
+
+def test_the_version_that_is_being_opened_is_not_opened_again(child: HeldChild) -> None:
+    lane = SlowLane(lambda: child, workers=2)
+    done: list[str] = []
+    lane.put("a", "1", lambda read: child.go.wait(20) and done.append("1"))
+    assert wait_until(lambda: not lane._jobs)
+    lane.put("a", "1", lambda read: done.append("1 again"))
+    lane.put("a", "2", lambda read: done.append("2"))  # waits: one version of a file at a time
+    assert done == []
+    child.go.set()
+    assert lane.wait("a", 20)
+    assert done == ["1", "2"]
+    lane.close()
+
+
+def test_a_file_without_end_holds_up_no_other_slow_file(shelf: Shelf, child: HeldChild) -> None:
+    put_slowly(shelf, make_bundle("a.test"))
+    bundle = put_slowly(shelf, make_bundle("b.test"), "b.test.pfx")
+    endless = (shelf.store.get("a.test.pfx") or pytest.fail()).data
+
+    class Stuck(GuardedChild):
+        def decode(self, data: bytes, password: Secret | None) -> Bundle:
+            return child.decode(data, password) if data == endless else pfx.decode(data, password)
+
+    resolver = Resolver(shelf, lane=SlowLane(Stuck, workers=2))
+    try:
+        assert resolver.resolve("a.test") is None
+        assert wait_until(lambda: resolver.resolve("b.test") == bundle)
+        assert resolver.resolve("a.test") is None
+    finally:
+        child.go.set()
+        resolver.close()
+
+
+def test_a_process_that_nobody_needs_any_more_ends(child: HeldChild) -> None:
+    children: list[HeldChild] = []
+
+    def another() -> HeldChild:
+        children.append(HeldChild())
+        return children[-1]
+
+    lane = SlowLane(another, workers=2, idle_s=0.01)
+    for run in range(2):
+        lane.put("a", str(run), lambda read: None)
+        lane.wait("a", 20)
+        assert wait_until(lambda run=run: [c.was_closed for c in children] == [True] * (run + 1))
+    lane.close()

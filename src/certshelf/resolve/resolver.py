@@ -73,7 +73,7 @@ class Resolver:
     disk: keeps the last good PFX of each name, so that a reader starts with the shelf unreachable.
     poll_seconds: how often the store is listed when nothing says that it changed.
     allow: the only names to serve, None for all that lie on the shelf.
-    lane: where files that take long are opened, in a child process; until then the last good one
+    lane: where files that take long are opened, in child processes; until then the last good one
     is served, and a name that has none is answered as one that is not there yet. close() ends it.
     on_refused: hears from any thread which file is not served, once for each version and reason.
     """
@@ -290,7 +290,7 @@ class Resolver:
         if blob is not None:
             self._index.add(file[: -len(SUFFIX)])
         version = blob.version if blob else "disk"
-        lane.put(file, version, lambda: self._open(file, copy, blob, lane.decode))
+        lane.put(file, version, lambda read: self._open(file, copy, blob, read))
         return self._served.get(file)
 
     def _open(self, file: str, copy: bytes | None, blob: Blob | None, read: Read) -> Served | None:
