@@ -105,7 +105,7 @@ def edit(
 ) -> None:
     """Change what task NAME of CERTIFICATE shall be; what is not given stays, its runs too.
 
-    A setting that is given replaces the one of that name. Takes effect at the next run.
+    A setting that is given replaces the one of that name. What it deployed before stays there.
     """
     from certshelf.manage.manager import open_manager
     from certshelf.manage.task_records import edit_task
@@ -116,7 +116,10 @@ def edit(
         )
     for field, was, new in fields:
         output.say(f"   {field}: {was} -> {new}")
-    done = "would change; nothing was changed" if dry_run else "changed"
+    name = given["rename"] or name
+    done = f"changed: certshelf task run {certificate} {name} does it now"
+    if dry_run:
+        done = "would change; nothing was changed"
     output.ok(f"task {name} {done if fields else 'is like that already'}")
 
 
