@@ -19,7 +19,7 @@ from certshelf.manage.db.database import Database, open_database
 from certshelf.manage.db.rotation import rotate_keys
 from certshelf.manage.db.tables import metadata
 from certshelf.manage.keyring import KeyRing
-from certshelf.manage.model import Credential, Step
+from certshelf.manage.model import CertificateStatus, Credential, State, Step
 from certshelf.secret import Secret
 from tests.support.postgres import postgres
 from tests.support.records import certificate
@@ -70,6 +70,41 @@ def test_records_come_back_as_they_were_stored(database: Database) -> None:
     with database.read() as records:
         assert replace(records.certificates.get("web"), id=0) == wanted
         assert records.credentials.secret("a") == Secret("x")
+
+
+def test_a_list_is_filtered_and_what_is_due_is_found(database: Database) -> None:
+    with database.write() as records:
+        for name, tags in (("a", ("x",)), ("b", ('say "x"',)), ("c", ())):
+            added = records.certificates.add(certificate(name, f"{name}.test", tags=tags))
+            until = NOW + timedelta(days=ord(name) - ord("b"))
+            status = CertificateStatus(State.VALID, not_after=until, renew_at=until)
+            records.certificates.set_status(added.id, status)
+    with database.read() as records:
+        rows = records.certificates.rows
+        found = [
+            rows(NOW),
+            rows(NOW, tag="x"),
+            rows(NOW, tag='say "x"'),
+            rows(NOW, state="expired"),
+            rows(NOW, state="valid"),
+            rows(NOW, expires_before=NOW + timedelta(hours=1)),
+        ]
+        due = records.certificates.due(NOW)
+    names = [[row["name"] for row in some] for some in found]
+    assert names == [["a", "b", "c"], ["a"], ["b"], ["a", "b"], ["c"], ["a", "b"]]
+    assert due == ["a", "b"]
+    assert found[0][2]["not_after"] == "2030-01-02T01:02:03Z"
+
+
+def test_a_new_schema_lets_finished_orders_be_many(database: Database) -> None:
+    """The condition of uq_orders_open, which only this dialect is told, and late."""
+    with database.write() as records:
+        owner = records.certificates.add(certificate()).id
+        for _ in range(2):
+            order = records.orders.start(owner, "local", NOW)
+            (claimed,) = records.orders.claim_due(NOW, "a", NOW + timedelta(minutes=1), 9)
+            assert claimed.id == order.id
+            records.orders.checkpoint(claimed, step=Step.DONE)
 
 
 def test_there_is_one_open_order_and_a_late_write_is_refused(database: Database) -> None:
