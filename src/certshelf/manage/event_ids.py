@@ -50,7 +50,7 @@ KINDS: Mapping[str, EventKind] = MappingProxyType(
         "file.failed": EventKind(1201, _ERROR, "a file of a shelf could not be written"),
         "shelf.profile": EventKind(1210, _INFO, "the files' encryption was changed"),
         "credential.added": EventKind(1300, _INFO, "a secret was stored"),
-        "credential.changed": EventKind(1301, _INFO, "a secret was replaced"),
+        "credential.changed": EventKind(1301, _INFO, "a secret, or when it expires, was changed"),
         "credential.removed": EventKind(1302, _WARNING, "a secret was removed"),
         "credential.revealed": EventKind(1303, _WARNING, "a person asked to see a secret"),
         "credential.used": EventKind(1304, _INFO, "a secret was opened for work; never its text"),

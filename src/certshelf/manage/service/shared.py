@@ -27,6 +27,10 @@ AT_ONCE = 16
 HEARTBEAT_SECONDS = 5.0
 SILENT_SECONDS = 20.0
 """After so long without a heartbeat a worker's jobs are handed to another."""
+_OPEN_JOBS = """
+SELECT queueing_lock FROM procrastinate_jobs
+WHERE queue_name = %(queue)s AND status IN ('todo', 'doing')
+"""
 _SCHEMA_LOCK = 0x63657275  # any number, the same in every manager
 _OTHERS_SECONDS = 5.0
 
@@ -48,7 +52,7 @@ class Shared:
 
         await self._is_open.wait()
         try:
-            known = {job.queueing_lock for job in await self._open_jobs()}
+            known = await self._known()
             for name in names:
                 if name not in known:
                     with contextlib.suppress(AlreadyEnqueued):  # another manager was faster
@@ -104,12 +108,10 @@ class Shared:
                     await manager.retry_job(job)
             await asyncio.sleep(_OTHERS_SECONDS)
 
-    async def _open_jobs(self) -> list[Any]:
-        manager = self._app.job_manager
-        found: list[Any] = []
-        for status in ("todo", "doing"):
-            found.extend(await manager.list_jobs_async(queue=QUEUE, status=status))
-        return found
+    async def _known(self) -> set[str]:
+        """The certificates that are queued or being worked on; only the names are fetched."""
+        found = await self._app.connector.execute_query_all_async(_OPEN_JOBS, queue=QUEUE)
+        return {row["queueing_lock"] for row in found}
 
 
 def _unexpected(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
