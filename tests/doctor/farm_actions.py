@@ -28,13 +28,14 @@ from certshelf.farm import Kind, Member
 from certshelf.manage.db.records import Records
 from certshelf.manage.manager import open_manager
 from certshelf.manage.model import Bucket, Task
+from certshelf.names import HostName
 from certshelf.secret import Secret
 from certshelf.shelf.access import find_accounts
 from certshelf.shelf.manifest import record_key
 from certshelf.store.acl import FULL, MODIFY, READ, Ace
 from certshelf.store.base import ANY, HIDDEN
 from certshelf.store.smb_security import HISTORY, read_rights, set_rights
-from tests.doctor.real_farm import MAIN, RealFarm
+from tests.doctor.real_farm import MAIN, RealFarm, wait_for
 from tests.support import asn1
 from tests.support.certificates import bundle
 from tests.support.reader import PASSWORD
@@ -245,13 +246,23 @@ def site_and_file(farm: RealFarm, host: str, file: str) -> Iterator[None]:
 
 
 @contextmanager
-def files(farm: RealFarm, key: str, host: str) -> Iterator[None]:
+def files(farm: RealFarm, key: str, host: str, number: int = 0) -> Iterator[None]:
     store = farm.share()
-    store.put(key, seed("good", host.encode("idna").decode()), ANY)
+    store.put(key, _pfx(_made(HostName.parse(host).ascii, number=number)), ANY)
     try:
         yield
     finally:
         store.delete(key, ANY)
+
+
+@contextmanager
+def pair(farm: RealFarm, host: str) -> Iterator[None]:
+    """Another tool's two files for an internationalised name; they are not one certificate."""
+    plain, unicode = (name.removesuffix(".pfx") for name in HostName.parse(host).file_names())
+    with files(farm, f"{plain}.pfx", plain), files(farm, f"{unicode}.pfx", plain, number=1):
+        wait_for(lambda: farm.serves("python", plain), f"{plain} is not served")
+        farm.age()
+        yield
 
 
 @contextmanager
@@ -558,7 +569,7 @@ ACTIONS: dict[str, Action] = {
     made.__name__: made
     for made in (
         server_down, password_changed, server_setting, access, file, copied, removed,
-        record_damaged, site, site_and_file, config_gone, member, published_to_edge, iis_says,
+        record_damaged, site, site_and_file, pair, config_gone, member, published_to_edge, iis_says,
         member_down, member_frozen, reader_stopped_before_renewal, answers_with, talks,
         nobody_renewed, renewal_off, request_fails, account_deactivated, budget_spent, dns,
         clock_went_back, database_damaged, mode, setting, task,

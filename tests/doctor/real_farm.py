@@ -36,13 +36,15 @@ from tests.support.rig import Rig
 from tests.support.samba import Account, Samba
 from tests.support.tls_server import raw_server
 from tests.support.tls_server import server_context as context_of
+from tests.support.traefik import Traefik
 
-RIGS: tuple[type[Rig], ...] = (PlainNginx, Haproxy, Envoy, Caddy)
+RIGS: tuple[type[Rig], ...] = (PlainNginx, Haproxy, Envoy, Caddy, Traefik)
 CONFIGS = {
     "nginx": "nginx.conf",
     "haproxy": "haproxy.cfg",
     "envoy": "envoy.yaml",
     "caddy": "Caddyfile",
+    "traefik": "traefik.yml",
 }
 MAIN, EDGE = "main", "edge"
 HOSTS = {
@@ -104,8 +106,8 @@ class PythonMember:
 class RealFarm:
     """Everything together; build it once, it takes some seconds.
 
-    Main shelf: HOSTS, for an IIS (declared), nginx, HAProxy, Envoy, Caddy and Python. A group
-    `edge` with its own folder for another IIS. `shop` comes from the CA, the rest is ours.
+    Main shelf: HOSTS, for an IIS (declared), nginx, HAProxy, Envoy, Caddy, Traefik and Python. A
+    group `edge` with its own folder for another IIS. `shop` comes from the CA, the rest is ours.
     """
 
     def __init__(self, work: Path, samba: Samba, ca: Pebble, stack: ExitStack) -> None:
@@ -135,6 +137,12 @@ class RealFarm:
         text = self.cli("doctor", "--json", "--iis-answer", file, *more, status=None)
         found: list[dict[str, str]] = json.loads(text)
         return found
+
+    def serves(self, member: str, host: str) -> bool:
+        """Whether the doctor sees a member serve the shelf's certificate for a host."""
+        found = json.loads(self.cli("doctor", "--json", "--only", "served", status=None))
+        current = {f["subject"] for f in found if f["id"] == "served-current"}
+        return f"{member} {host}" in current
 
     def wait_green(self, seconds: float = 45.0) -> None:
         """Until the doctor has nothing to say; fails with what it says."""

@@ -57,7 +57,12 @@ class Story:
 
 def explain(host: HostName, context: Context) -> Story:
     """Tell what a context knows of a host, by the one lookup rule: exact, then wildcard."""
-    by_host = {file.host: file for file in context.files or () if file.host is not None}
+    by_host: dict[HostName, FileFacts] = {}
+    for file in context.files or ():
+        if file.host is not None and (
+            file.host not in by_host or file.file == file.host.file_name()
+        ):
+            by_host[file.host] = file
     candidates = host.candidates()
     answering = next((by_host[c] for c in candidates if c in by_host), None)
     return Story(

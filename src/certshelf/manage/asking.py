@@ -9,7 +9,7 @@ from certshelf.doctor.bound import host_of
 from certshelf.doctor.context import Context, FileFacts
 from certshelf.doctor.handshake import ask_all
 from certshelf.doctor.served import Expected, Seen, Served, Target, judge, target
-from certshelf.farm import Member
+from certshelf.farm import Kind, Member
 from certshelf.finding import Severity
 from certshelf.names import HostName
 
@@ -30,7 +30,7 @@ def ask_members(context: Context, hosts: Iterable[HostName] | None = None) -> tu
         for member in context.members
         if member.host and member.port
         for name in (wanted if wanted is not None else _names_of(member, context))
-        if expected.of(name) is not None
+        if expected.of(name, member.kind) is not None
     ]
     seen, defaults = asyncio.run(_ask(targets))
     return tuple(_judged(one, expected, defaults, context) for one in seen)
@@ -44,16 +44,25 @@ def _names_of(member: Member, context: Context) -> list[HostName]:
 
 
 class _Expectations:
-    """What the shelf holds for a name, by the lookup rule: exact, then wildcard."""
+    """What the shelf holds for a name, by the lookup rule: exact, then wildcard.
+
+    Of a name with two files IIS reads the Unicode one, every other server the one with A-labels.
+    """
 
     def __init__(self, context: Context, *, with_bad: bool) -> None:
-        self._by_host = {f.host: f for f in context.files or () if f.host is not None}
+        self._by_host: dict[HostName, dict[str, FileFacts]] = {}
+        for file in context.files or ():
+            if file.host is not None:
+                self._by_host.setdefault(file.host, {})[file.file] = file
         self._with_bad = with_bad
 
-    def of(self, name: HostName) -> Expected | None:
+    def of(self, name: HostName, kind: Kind) -> Expected | None:
         for candidate in name.candidates():
-            if candidate in self._by_host:
-                return self._expected(self._by_host[candidate])
+            files = self._by_host.get(candidate)
+            if files is not None:
+                names = candidate.file_names()
+                wanted = names[-1] if kind is Kind.IIS else names[0]
+                return self._expected(files.get(wanted) or next(iter(files.values())))
         return None
 
     def _expected(self, file: FileFacts) -> Expected | None:
@@ -93,7 +102,7 @@ def _judged(
     seen: Seen, expected: _Expectations, defaults: dict[Place, str], context: Context
 ) -> Served:
     assert seen.target.name is not None  # noqa: S101  (only named targets were asked)
-    wanted = expected.of(seen.target.name)
+    wanted = expected.of(seen.target.name, seen.target.kind)
     assert wanted is not None  # noqa: S101  (only names with a file were asked)
     return judge(
         seen,

@@ -22,7 +22,7 @@ from certshelf.store.smb_security import (
     demands_encryption,
     inherit_rights,
     make_folders,
-    maximal_access,
+    maximal_accesses,
     read_rights,
     read_rights_below,
     set_rights,
@@ -79,17 +79,20 @@ def check(
     """
     own = [store.calls.login.username for store in (writer, reader) if store is not None]
     keys = [entry.key for entry in islice(writer.list(), _SAMPLE)]
-    first = keys[0] if keys else ""
+    encrypted = demands_encryption(writer)
+    lists = dict(_lists(writer, keys))
+    writing = (*maximal_accesses(writer, ("", *keys[:1])), None)
+    reading = maximal_accesses(reader, ("", HISTORY)) if reader else (None, None)
     return judge(
         ShareRights(
             subject=writer.url,
-            encrypted=demands_encryption(writer),
-            rights=_readable_rights(writer),
-            below=_rights_below(writer, keys),
-            writer=maximal_access(writer),
-            writer_file=maximal_access(writer, first) if first else None,
-            reader=maximal_access(reader) if reader else None,
-            reader_history=maximal_access(reader, HISTORY) if reader else None,
+            encrypted=encrypted,
+            rights=lists.pop("", None),
+            below=tuple(lists.items()),
+            writer=writing[0],
+            writer_file=writing[1],
+            reader=reading[0],
+            reader_history=reading[1],
             accounts=_known(writer, (*own, *accounts)) if reader else frozenset(),
         )
     )
@@ -109,18 +112,12 @@ def find_accounts(store: SmbStore, names: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _readable_rights(store: SmbStore) -> Descriptor | None:
-    with suppress(StoreDenied):
-        return read_rights(store)
-    return None
-
-
-def _rights_below(store: SmbStore, keys: list[str]) -> tuple[tuple[str, Descriptor], ...]:
-    """The lists of some files and of the hidden folders: what was there before may differ."""
+def _lists(store: SmbStore, keys: list[str]) -> list[tuple[str, Descriptor]]:
+    """Of the folder (""), of some files and of the hidden folders: what was there may differ."""
     hidden = [HIDDEN]
     with suppress(StoreError):
         hidden += [f"{HIDDEN}/{name}" for name, facts in store.scan(HIDDEN) if facts.is_folder]
-    return tuple(read_rights_below(store, (*hidden, *keys)))
+    return read_rights_below(store, ("", *hidden, *keys))
 
 
 def _known(store: SmbStore, names: tuple[str, ...]) -> frozenset[str]:

@@ -113,7 +113,11 @@ class Calls:
         """Where a file lies in the share; StoreInvalidName when another file may be meant."""
         for part in parts:
             if _ALIAS.fullmatch(part):
-                raise StoreInvalidName(f"{part!r} may be a short name that stands for another file")
+                raise StoreInvalidName(
+                    f"{part!r} may be a short name that stands for another file",
+                    hint="rename it on the file server itself: Samba shows names so that Windows"
+                    " cannot keep, such as the device con.example.com.pfx",
+                )
         return self.place(parts)
 
     def place(self, parts: tuple[str, ...]) -> str:

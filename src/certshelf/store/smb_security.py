@@ -6,7 +6,7 @@ check never writes a test file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -37,7 +37,10 @@ def read_rights(store: SmbStore, folder: str = "") -> Descriptor:
 
 
 def read_rights_below(store: SmbStore, keys: Iterable[str]) -> list[tuple[str, Descriptor]]:
-    """The same of several files and folders, by one login; without those it may not look at."""
+    """The same of several files and folders ("" for the shelf's), by one login.
+
+    Left out are those that it may not look at, that are gone, or whose list makes no sense.
+    """
     found: list[tuple[str, Descriptor]] = []
 
     def ask(wire: Wire) -> None:
@@ -115,23 +118,32 @@ def maximal_access(store: SmbStore, key: str = "") -> int | None:
     0 when it may do nothing, None when there is no such thing. By a new login: a running session
     shows neither a changed password nor a changed group.
     """
-    path = _path(store, key)
+    return maximal_accesses(store, (key,))[0]
 
-    def ask(wire: Wire) -> int | None:
-        try:
-            return wire.rights(path).maximal_access
-        except StatusError as error:
-            if error.status == status.ACCESS_DENIED:
-                return 0
-            if key and error.status in status.NOT_THERE:
-                return None
-            raise
+
+def maximal_accesses(store: SmbStore, keys: Sequence[str]) -> tuple[int | None, ...]:
+    """The same of several, "" for the folder, by one new login."""
+    paths = [(key, _path(store, key)) for key in keys]
+
+    def ask(wire: Wire) -> tuple[int | None, ...]:
+        return tuple(_access(wire, key, path) for key, path in paths)
 
     try:
-        return _asked(store, "ask for the rights on", key, ask)
+        return _asked(store, "ask for the rights on", keys[0], ask)
     except StoreDenied as error:
         if error.code:  # the share itself is closed to this account
+            return (0,) * len(keys)
+        raise
+
+
+def _access(wire: Wire, key: str, path: str) -> int | None:
+    try:
+        return wire.rights(path).maximal_access
+    except StatusError as error:
+        if error.status == status.ACCESS_DENIED:
             return 0
+        if key and error.status in status.NOT_THERE:
+            return None
         raise
 
 
