@@ -108,6 +108,7 @@ def _share(row: Tables) -> tuple[Finding, ...]:
     rights = ShareRights(
         subject="smb://files/certs",
         encrypted=row["encrypted"],
+        clear_for_some=row.get("clear_for_some", False),
         rights=Descriptor("S-1-5-32-544", aces, row["protected"]),
         writer=row["writer"],
         reader=row["reader"],

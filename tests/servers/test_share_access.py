@@ -16,7 +16,8 @@ from certshelf.store.acl import FULL, MODIFY, READ, Ace
 from certshelf.store.base import ABSENT, ANY, HIDDEN
 from certshelf.store.smb_security import (
     HISTORY,
-    demands_encryption,
+    Encryption,
+    encryption_of,
     maximal_access,
     read_rights,
     set_rights,
@@ -233,12 +234,33 @@ def test_a_server_that_does_not_insist_on_encryption_is_red() -> None:
         name = server.new_folder()
         admin = server.store(name, server.admin)
         grant(admin, readers=[server.reader.name], writer=server.writer.name)
-        assert not demands_encryption(admin)
+        assert encryption_of(admin) is Encryption.NOT_ASKED
         assert ids(server, name) == {"share-unencrypted"}
         server.store(name).put(KEY, b"x", ANY)  # ours are encrypted all the same
         wire = server.store(name).calls.fresh("ask", "it")
         assert wire.encrypts
         wire.close()
+
+
+def test_a_server_that_lets_in_who_cannot_encrypt_is_a_warning() -> None:
+    with running_samba(encrypt="desired") as server:
+        name = server.new_folder()
+        admin = server.store(name, server.admin)
+        grant(admin, readers=[server.reader.name], writer=server.writer.name)
+        assert encryption_of(admin) is Encryption.WHERE_POSSIBLE
+        can = server.store(name).calls.fresh("ask", "it", encrypt=False)
+        cannot = server.store(name).calls.fresh("ask", "it", offers=False)
+        assert (can.encrypts, cannot.encrypts) == (True, False)
+        can.close()
+        cannot.close()
+        (finding,) = check(server.store(name), server.store(name, server.reader))
+        assert (finding.id, finding.severity) == ("share-unencrypted", Severity.WARNING)
+
+
+def test_a_server_that_insists_on_encryption_refuses_who_cannot(samba: Samba, folder: str) -> None:
+    assert encryption_of(samba.store(folder)) is Encryption.DEMANDED
+    with pytest.raises(StoreError):
+        samba.store(folder).calls.fresh("ask", "it", offers=False)
 
 
 def test_no_message_of_a_wrong_login_shows_its_password(samba: Samba, folder: str) -> None:

@@ -19,7 +19,8 @@ from certshelf.store.smb import SmbStore
 from certshelf.store.smb_accounts import lookup_accounts
 from certshelf.store.smb_security import (
     HISTORY,
-    demands_encryption,
+    Encryption,
+    encryption_of,
     inherit_rights,
     make_folders,
     maximal_accesses,
@@ -79,14 +80,15 @@ def check(
     """
     own = [store.calls.login.username for store in (writer, reader) if store is not None]
     keys = [entry.key for entry in islice(writer.list(), _SAMPLE)]
-    encrypted = demands_encryption(writer)
+    encryption = encryption_of(writer)
     lists = dict(_lists(writer, keys))
     writing = (*maximal_accesses(writer, ("", *keys[:1])), None)
     reading = maximal_accesses(reader, ("", HISTORY)) if reader else (None, None)
     return judge(
         ShareRights(
             subject=writer.url,
-            encrypted=encrypted,
+            encrypted=encryption is not Encryption.NOT_ASKED,
+            clear_for_some=encryption is Encryption.WHERE_POSSIBLE,
             rights=lists.pop("", None),
             below=tuple(lists.items()),
             writer=writing[0],

@@ -41,6 +41,7 @@ _NARROW = "certshelf share grant --reader ACCOUNT --writer ACCOUNT (see certshel
 class ShareRights:
     """What a file server said of one folder.
 
+    encrypted: for clients that can; clear_for_some: those that cannot are let in all the same.
     rights: owner and list; None when this login may not read them. below: the same of files and
     folders in it. Maximal access of the writer on
     the folder and on a file of its own, of the reader on the folder and on old versions; None when
@@ -51,6 +52,7 @@ class ShareRights:
     subject: str
     encrypted: bool
     rights: Descriptor | None
+    clear_for_some: bool = False
     below: tuple[tuple[str, Descriptor], ...] = ()
     writer: int | None = None
     writer_file: int | None = None
@@ -104,6 +106,16 @@ def _transport(rights: ShareRights) -> Iterator[Finding]:
             "the file server does not insist on SMB encryption for this share",
             "IIS and other readers would send and get keys in the clear",
             "Set-SmbShare -Name SHARE -EncryptData $true; in Samba: smb encrypt = required",
+        )
+    elif rights.clear_for_some:
+        yield _finding(
+            rights,
+            "share-unencrypted",
+            Severity.WARNING,
+            "the file server encrypts for all who can, and lets in who cannot",
+            "a reader without SMB 3 encryption gets keys in the clear",
+            "in Samba: server smb encrypt = required instead of desired; on Windows:"
+            " Set-SmbServerConfiguration -RejectUnencryptedAccess $true",
         )
 
 

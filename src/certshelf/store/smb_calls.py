@@ -7,6 +7,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from threading import Lock
 from typing import TypeVar
@@ -83,13 +84,11 @@ class Calls:
             wire.abort()
             raise
 
-    def fresh(self, verb: str, key: str, *, encrypt: bool = True) -> Wire:
+    def fresh(self, verb: str, key: str, *, encrypt: bool = True, offers: bool = True) -> Wire:
         """A connection of its own, logged in now: a live session proves nothing of a password."""
         login = self.login
-        if not encrypt:
-            login = Login(
-                login.server, login.port, login.share, login.username, login.password, False
-            )
+        if not (encrypt and offers):
+            login = replace(login, encrypt=False, offers=offers)
         wire = Wire(login, uuid.uuid4())
         try:
             self.on(wire, verb, key, lambda: wire.connect(self.seconds))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from enum import Enum
 from functools import partial
 from typing import TypeVar
 
-from certshelf.errors import StoreDenied, StoreInvalidName
+from certshelf.errors import StoreDenied, StoreInvalidName, StoreUnreachable
 from certshelf.store import smb_status as status
 from certshelf.store.acl import Ace, Descriptor, inherited, pack_dacl, parse_descriptor
 from certshelf.store.base import HIDDEN
@@ -147,13 +148,34 @@ def _access(wire: Wire, key: str, path: str) -> int | None:
         raise
 
 
-def demands_encryption(store: SmbStore) -> bool:
-    """Whether the server insists on encryption for this share, also for clients that do not."""
+class Encryption(Enum):
+    """How a server treats clients of a share."""
+
+    DEMANDED = "demanded"
+    WHERE_POSSIBLE = "where possible"
+    """Of all who can; who cannot is let in, in the clear. Samba: `desired`."""
+    NOT_ASKED = "not asked"
+
+
+def encryption_of(store: SmbStore) -> Encryption:
+    """What the server does with a client that cannot encrypt, and with one that can.
+
+    Both are tried, by new logins: Samba's `desired` and Windows without RejectUnencryptedAccess
+    look like a demand to whoever can encrypt.
+    """
+    try:
+        store.calls.fresh("look at", "the share", offers=False).close()
+    except (StoreDenied, StoreUnreachable):  # by the share, or already by the dialect
+        refused = True
+    else:
+        refused = False
     wire = store.calls.fresh("look at", "the share", encrypt=False)
     try:
-        return wire.encrypts
+        if not wire.encrypts:
+            return Encryption.NOT_ASKED
     finally:
         wire.close()
+    return Encryption.DEMANDED if refused else Encryption.WHERE_POSSIBLE
 
 
 def _asked(store: SmbStore, verb: str, key: str, ask: Callable[[Wire], T]) -> T:

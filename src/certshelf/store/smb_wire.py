@@ -48,6 +48,8 @@ from certshelf.store.smb_messages import (
 
 T = TypeVar("T")
 _SMB_3 = 0x0300
+_SMB_3_0_2 = 0x0302
+_CAN_ENCRYPT = 0x40  # SMB2_GLOBAL_CAP_ENCRYPTION, MS-SMB2 section 2.2.3
 _PENDING = 0x00000103
 
 
@@ -73,7 +75,10 @@ class LoginRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Where to connect and as whom. password None: the Kerberos ticket of this process."""
+    """Where to connect and as whom. password None: the Kerberos ticket of this process.
+
+    encrypt: whether to insist on it. offers False: not even say that this side could.
+    """
 
     server: str
     port: int
@@ -81,6 +86,7 @@ class Login:
     username: str
     password: Secret | None
     encrypt: bool
+    offers: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +120,12 @@ class Wire:
         # The library would wait 600 s, twice, before it takes a silent server for dead.
         connection._receive_timeout = max(1, int(seconds))
         self._connection = connection
+        dialect = None
+        if not login.offers:
+            connection.client_capabilities &= ~_CAN_ENCRYPT
+            dialect = _SMB_3_0_2  # the last one where the capability decides
         with _translated():
-            connection.connect(timeout=max(1, int(seconds)))
+            connection.connect(dialect=dialect, timeout=max(1, int(seconds)))
         raw = self._socket()
         if raw is not None:  # else one thread's small request waits for the answer to another's
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
