@@ -347,6 +347,7 @@ def reader_stopped_before_renewal(farm: RealFarm, server: str, name: str) -> Ite
     reader = farm.readers[server]
     reader.kill()
     farm.cli("cert", "renew", name, "--force")
+    wait_for(lambda: farm.others_are_current(server), f"others than {server} do not follow")
     farm.age()
     try:
         yield

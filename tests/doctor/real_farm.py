@@ -140,9 +140,17 @@ class RealFarm:
 
     def serves(self, member: str, host: str) -> bool:
         """Whether the doctor sees a member serve the shelf's certificate for a host."""
+        return self._served().get(f"{member} {host}") == "served-current"
+
+    def others_are_current(self, but: str) -> bool:
+        """Whether every member but one serves what the shelf holds."""
+        seen = {id for subject, id in self._served().items() if subject.split()[0] != but}
+        return seen == {"served-current"}
+
+    def _served(self) -> dict[str, str]:
+        """The finding's id by its subject, which is a member and a host."""
         found = json.loads(self.cli("doctor", "--json", "--only", "served", status=None))
-        current = {f["subject"] for f in found if f["id"] == "served-current"}
-        return f"{member} {host}" in current
+        return {f["subject"]: f["id"] for f in found}
 
     def wait_green(self, seconds: float = 45.0) -> None:
         """Until the doctor has nothing to say; fails with what it says."""

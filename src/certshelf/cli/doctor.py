@@ -11,11 +11,9 @@ from certshelf.cli import output
 from certshelf.cli.iis import read_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from certshelf.finding import Finding
-
-WATCH_SECONDS = 60.0
 
 
 @click.command()
@@ -30,7 +28,15 @@ WATCH_SECONDS = 60.0
     help="What `iis check-script` wrote on a server (may be repeated).",
 )
 @click.option("--deep", is_flag=True, help="Also try the challenges, and ask the CAs for the time.")
-@click.option("--watch", is_flag=True, help="Look again every minute; print what changed.")
+@click.option("--watch", is_flag=True, help="Look again and again; print what changed.")
+@click.option(
+    "--every",
+    type=click.FloatRange(min=0.1),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long --watch waits between two looks.",
+)
 @click.option("--list", "list_checks", is_flag=True, help="List the checks and end.")
 @click.pass_obj
 def command(
@@ -41,6 +47,7 @@ def command(
     answers: tuple[BinaryIO, ...],
     deep: bool,
     watch: bool,
+    every: float,
     list_checks: bool,
 ) -> int:
     """Check shelf, servers, renewals and this machine; exit status 1 when anything is red."""
@@ -49,7 +56,8 @@ def command(
     if list_checks:
         return _list()
     if watch:
-        return _watch(home, only, deep)
+        texts = [read_answer(file) for file in answers]
+        return _watch(lambda: _examine(home, only, texts, deep), every)
     from certshelf.doctor import report
 
     findings = _examine(home, only, [read_answer(file) for file in answers], deep)
@@ -82,19 +90,27 @@ def _list() -> int:
     return 0
 
 
-def _watch(home: Path | None, only: Sequence[str], deep: bool) -> int:
+def _watch(look: Callable[[], tuple[Finding, ...]], every_seconds: float) -> int:
     """Until interrupted; a finding is printed when it comes, when it changes and when it goes."""
     from certshelf.clock import SYSTEM, iso
+    from certshelf.doctor.watch import changes
+    from certshelf.errors import CertshelfError
 
-    known: dict[tuple[str, str], Finding] = {}
+    known: tuple[Finding, ...] = ()
     while True:
-        now = {(f.id, f.subject): f for f in _examine(home, only, (), deep)}
-        for key, finding in now.items():
-            if known.get(key) != finding:
+        try:
+            now = look()
+        except CertshelfError as error:
+            if not known:
+                raise
+            now = known  # a database that is busy for a moment ends no watch
+            output.say(f"{iso(SYSTEM.now())} could not look: {error}", err=True)
+        for change in changes(known, now):
+            if change.gone:
+                output.ok(f"{iso(SYSTEM.now())} gone: {change.finding.id} {change.finding.subject}")
+            else:
                 output.say(iso(SYSTEM.now()), nl=False)
                 output.say(" ", nl=False)
-                output.print_finding(finding)
-        for key in known.keys() - now.keys():
-            output.ok(f"{iso(SYSTEM.now())} gone: {known[key].id} {known[key].subject}")
+                output.print_finding(change.finding)
         known = now
-        SYSTEM.sleep(WATCH_SECONDS)
+        SYSTEM.sleep(every_seconds)
