@@ -260,7 +260,7 @@ def pair(farm: RealFarm, host: str) -> Iterator[None]:
     """Another tool's two files for an internationalised name; they are not one certificate."""
     plain, unicode = (name.removesuffix(".pfx") for name in HostName.parse(host).file_names())
     with files(farm, f"{plain}.pfx", plain), files(farm, f"{unicode}.pfx", plain, number=1):
-        wait_for(lambda: farm.serves("python", plain), f"{plain} is not served")
+        wait_for(lambda: farm.others_are_current(but=""), f"{plain} is not served everywhere")
         farm.age()
         yield
 

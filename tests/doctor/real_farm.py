@@ -138,19 +138,11 @@ class RealFarm:
         found: list[dict[str, str]] = json.loads(text)
         return found
 
-    def serves(self, member: str, host: str) -> bool:
-        """Whether the doctor sees a member serve the shelf's certificate for a host."""
-        return self._served().get(f"{member} {host}") == "served-current"
-
     def others_are_current(self, but: str) -> bool:
         """Whether every member but one serves what the shelf holds."""
-        seen = {id for subject, id in self._served().items() if subject.split()[0] != but}
-        return seen == {"served-current"}
-
-    def _served(self) -> dict[str, str]:
-        """The finding's id by its subject, which is a member and a host."""
         found = json.loads(self.cli("doctor", "--json", "--only", "served", status=None))
-        return {f["subject"]: f["id"] for f in found}
+        seen = {f["id"] for f in found if f["subject"].split()[0] != but}
+        return seen == {"served-current"}
 
     def wait_green(self, seconds: float = 45.0) -> None:
         """Until the doctor has nothing to say; fails with what it says."""

@@ -15,7 +15,7 @@ from tests.doctor.real_farm import RIGS, RealFarm, remarks, wait_for
 from tests.support.pebble import pebble
 from tests.support.samba import running_samba
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("farm"), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 FAULTS: list[dict[str, Any]] = load("farm_faults.yaml")["faults"]
 RED = ("error", "warning")
 
@@ -35,6 +35,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealFarm]:
         yield farm
 
 
+@pytest.mark.xdist_group("farm-1")
 def test_the_whole_farm_is_green_and_nothing_is_left_out(farm: RealFarm) -> None:
     found = farm.doctor("--deep")
     assert {(f["id"], f["severity"]) for f in found if f["severity"] != "ok"} == set()
@@ -50,7 +51,16 @@ def test_there_are_enough_seeded_faults_and_every_action_is_used() -> None:
     assert len({fault["what"] for fault in FAULTS}) == len(FAULTS)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=[fault["what"] for fault in FAULTS])
+def on_two_farms() -> list[Any]:
+    """Every fault, each second one on a farm of its own: two workers share the time."""
+    groups = [pytest.mark.xdist_group(name) for name in ("farm-1", "farm-2")]
+    return [
+        pytest.param(fault, id=fault["what"], marks=groups[number % 2])
+        for number, fault in enumerate(FAULTS)
+    ]
+
+
+@pytest.mark.parametrize("fault", on_two_farms())
 def test_a_fault_is_found_by_its_own_check_alone_and_mended_it_is_green(
     farm: RealFarm, fault: dict[str, Any]
 ) -> None:
