@@ -35,7 +35,7 @@ from certshelf.shelf.manifest import record_key
 from certshelf.store.acl import FULL, MODIFY, READ, Ace
 from certshelf.store.base import ANY, HIDDEN
 from certshelf.store.smb_security import HISTORY, read_rights, set_rights
-from tests.doctor.real_farm import MAIN, RealFarm, wait_for
+from tests.doctor.real_farm import MAIN, RealFarm
 from tests.support import asn1
 from tests.support.certificates import bundle
 from tests.support.reader import PASSWORD
@@ -260,7 +260,7 @@ def pair(farm: RealFarm, host: str) -> Iterator[None]:
     """Another tool's two files for an internationalised name; they are not one certificate."""
     plain, unicode = (name.removesuffix(".pfx") for name in HostName.parse(host).file_names())
     with files(farm, f"{plain}.pfx", plain), files(farm, f"{unicode}.pfx", plain, number=1):
-        wait_for(lambda: farm.others_are_current(but=""), f"{plain} is not served everywhere")
+        farm.wait_current()
         farm.age()
         yield
 
@@ -347,7 +347,7 @@ def reader_stopped_before_renewal(farm: RealFarm, server: str, name: str) -> Ite
     reader = farm.readers[server]
     reader.kill()
     farm.cli("cert", "renew", name, "--force")
-    wait_for(lambda: farm.others_are_current(server), f"others than {server} do not follow")
+    farm.wait_current(but=server)
     farm.age()
     try:
         yield

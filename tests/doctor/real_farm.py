@@ -138,11 +138,17 @@ class RealFarm:
         found: list[dict[str, str]] = json.loads(text)
         return found
 
-    def others_are_current(self, but: str) -> bool:
-        """Whether every member but one serves what the shelf holds."""
+    def wait_current(self, but: str = "", seconds: float = 45.0) -> None:
+        """Until every member, but for one, serves what the shelf holds."""
+        deadline = time.monotonic() + seconds
+        while rest := self._behind(but):
+            assert time.monotonic() < deadline, rest
+            time.sleep(0.2)
+
+    def _behind(self, but: str) -> list[tuple[str, str]]:
         found = json.loads(self.cli("doctor", "--json", "--only", "served", status=None))
-        seen = {f["id"] for f in found if f["subject"].split()[0] != but}
-        return seen == {"served-current"}
+        others = (f for f in found if f["subject"].split()[0] != but)
+        return [(f["subject"], f["id"]) for f in others if f["id"] != "served-current"]
 
     def wait_green(self, seconds: float = 45.0) -> None:
         """Until the doctor has nothing to say; fails with what it says."""

@@ -15,6 +15,7 @@ from certshelf.doctor.base import examine
 from certshelf.doctor.causes import TEXTS, Cause
 from certshelf.doctor.checks import CHECKS
 from certshelf.doctor.context import Context, FileFacts
+from certshelf.doctor.served import Verdict
 from certshelf.finding import Finding, Severity
 from certshelf.secret import Secret
 from certshelf.shelf.files import examine as examine_file
@@ -65,6 +66,11 @@ def test_every_cause_has_a_seeded_fault() -> None:
     seeded = {fault["cause"] for fault in FAULTS if "cause" in fault}
     assert seeded == {cause.value for cause in Cause}
     assert set(TEXTS) == set(Cause)
+
+
+def test_every_verdict_but_current_has_a_seeded_fault() -> None:
+    seeded = {fault["finds"] for fault in FAULTS if "cause" in fault}
+    assert seeded == {f"served-{verdict}" for verdict in Verdict if verdict is not Verdict.CURRENT}
 
 
 def test_there_are_enough_seeded_faults() -> None:

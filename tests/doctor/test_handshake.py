@@ -141,18 +141,33 @@ def _ldap(connection: socket.socket) -> None:
     connection.sendall(bytes.fromhex("300c02010178070a010004000400"))
 
 
+def _active_directory(connection: socket.socket) -> None:
+    """Lengths in the long form, in two packets, and the name of the extension at the end."""
+    connection.recv(100)
+    answer = bytes.fromhex("30840000002802010178840000001f0a010004000400") + b"\x8a\x16"
+    connection.sendall(answer[:4])
+    connection.sendall(answer[4:] + b"1.3.6.1.4.1.1466.20037")
+
+
 def _rdp(connection: socket.socket) -> None:
     asked = connection.recv(100)
     assert (asked[3], asked[5], asked[11]) == (len(asked), 0xE0, 1)
     connection.sendall(bytes.fromhex("030000130ed000001234000209080002000000"))
 
 
-PRELUDES: dict[str, Prelude] = {"smtp": _smtp, "imap": _imap, "ldap": _ldap, "rdp": _rdp}
+PRELUDES: dict[str, tuple[str, Prelude]] = {
+    "smtp": ("smtp", _smtp),
+    "imap": ("imap", _imap),
+    "ldap": ("ldap", _ldap),
+    "ldap of Active Directory": ("ldap", _active_directory),
+    "rdp": ("rdp", _rdp),
+}
 
 
-@pytest.mark.parametrize("protocol", PRELUDES)
-def test_starttls(protocol: str, tmp_path: Path) -> None:
-    with tls_server(GOOD, tmp_path, prelude=PRELUDES[protocol]) as port:
+@pytest.mark.parametrize("peer", PRELUDES)
+def test_starttls(peer: str, tmp_path: Path) -> None:
+    protocol, prelude = PRELUDES[peer]
+    with tls_server(GOOD, tmp_path, prelude=prelude) as port:
         assert seen(at(port, WWW, protocol)).sha256 == GOOD.sha256
 
 

@@ -69,22 +69,38 @@ async def _imap(wire: Wire) -> None:
 
 
 async def _ldap(wire: Wire) -> None:
+    """RFC 4511, sections 4.12 and 4.14."""
     await wire.send(_LDAP_REQUEST)
-    said = await _until(wire, lambda text: len(text) > 2 and len(text) >= 2 + text[1])
+    said = await _until(wire, lambda text: (size := _ber_size(text)) and len(text) >= size)
     # ExtendedResponse (0x78) with the result code success (0).
     if b"\x78" not in said or b"\x0a\x01\x00" not in said:
         raise Refused(_shown(said))
 
 
+def _ber_size(text: bytes) -> int:
+    """The size of a BER element by its header; 0 as long as that is not whole.
+
+    Active Directory writes lengths in the long form where the short one would do: X.690, 8.1.3.5.
+    """
+    if len(text) < 2:
+        return 0
+    more = text[1] & 0x7F if text[1] & 0x80 else 0
+    if len(text) < 2 + more:
+        return 0
+    length = int.from_bytes(text[2 : 2 + more], "big") if more else text[1]
+    return 2 + more + length
+
+
 async def _rdp(wire: Wire) -> None:
+    """MS-RDPBCGR 2.2.1.1 and 2.2.1.2; TPKT's length is big-endian."""
     await wire.send(_RDP_REQUEST)
-    said = await _until(wire, lambda text: len(text) >= 4 and len(text) >= text[3])
+    said = await _until(wire, lambda text: len(text) >= 4 and len(text) >= text[2] << 8 | text[3])
     # Byte 11: RDP_NEG_RSP (2) or RDP_NEG_FAILURE (3); MS-RDPBCGR 2.2.1.2.
     if len(said) < 19 or said[0] != 3 or said[11] != 2:
         raise Refused(_shown(said))
 
 
-async def _until(wire: Wire, complete: Callable[[bytes], bool]) -> bytes:
+async def _until(wire: Wire, complete: Callable[[bytes], object]) -> bytes:
     said = b""
     while not complete(said):
         more = await wire.receive()
