@@ -104,11 +104,12 @@ def _file(row: Tables, tables: Tables) -> FileFacts:
 
 
 def _share(row: Tables) -> tuple[Finding, ...]:
-    aces = tuple(Ace(**ace) for ace in row["aces"])
+    aces = tuple(Ace(**ace) for ace in row["aces"]) if row["aces"] is not None else None
     rights = ShareRights(
         subject="smb://files/certs",
         encrypted=row["encrypted"],
         clear_for_some=row.get("clear_for_some", False),
+        signed=row.get("signed", True),
         rights=Descriptor("S-1-5-32-544", aces, row["protected"]),
         writer=row["writer"],
         reader=row["reader"],

@@ -17,8 +17,9 @@ from certshelf.store.base import ABSENT, ANY, HIDDEN
 from certshelf.store.smb_security import (
     HISTORY,
     Encryption,
-    encryption_of,
+    Protection,
     maximal_access,
+    protection_of,
     read_rights,
     set_rights,
 )
@@ -234,7 +235,7 @@ def test_a_server_that_does_not_insist_on_encryption_is_red() -> None:
         name = server.new_folder()
         admin = server.store(name, server.admin)
         grant(admin, readers=[server.reader.name], writer=server.writer.name)
-        assert encryption_of(admin) is Encryption.NOT_ASKED
+        assert protection_of(admin).encryption is Encryption.NOT_ASKED
         assert ids(server, name) == {"share-unencrypted"}
         server.store(name).put(KEY, b"x", ANY)  # ours are encrypted all the same
         wire = server.store(name).calls.fresh("ask", "it")
@@ -247,7 +248,7 @@ def test_a_server_that_lets_in_who_cannot_encrypt_is_a_warning() -> None:
         name = server.new_folder()
         admin = server.store(name, server.admin)
         grant(admin, readers=[server.reader.name], writer=server.writer.name)
-        assert encryption_of(admin) is Encryption.WHERE_POSSIBLE
+        assert protection_of(admin).encryption is Encryption.WHERE_POSSIBLE
         can = server.store(name).calls.fresh("ask", "it", encrypt=False)
         cannot = server.store(name).calls.fresh("ask", "it", offers=False)
         assert (can.encrypts, cannot.encrypts) == (True, False)
@@ -258,7 +259,7 @@ def test_a_server_that_lets_in_who_cannot_encrypt_is_a_warning() -> None:
 
 
 def test_a_server_that_insists_on_encryption_refuses_who_cannot(samba: Samba, folder: str) -> None:
-    assert encryption_of(samba.store(folder)) is Encryption.DEMANDED
+    assert protection_of(samba.store(folder)) == Protection(Encryption.DEMANDED, signing=True)
     with pytest.raises(StoreError):
         samba.store(folder).calls.fresh("ask", "it", offers=False)
 

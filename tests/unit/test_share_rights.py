@@ -80,6 +80,7 @@ def test_an_account_that_nobody_named_is_a_warning() -> None:
     [
         ({"encrypted": False}, "share-unencrypted"),
         ({"clear_for_some": True}, "share-unencrypted"),
+        ({"signed": False}, "share-unsigned"),
         ({"reader": MODIFY}, "share-reader-can-write"),
         ({"reader": READ | 0x40000}, "share-reader-can-write"),
         ({"reader": 0}, "share-reader-cannot-read"),

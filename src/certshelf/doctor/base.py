@@ -82,10 +82,15 @@ def _ask(check: Check, context: Context, only: Collection[str]) -> list[Finding]
     missing = check.missing(context)
     if missing:
         return [Finding(check.id, Severity.INFO, "", f"{NOT_ASKED}{missing}", source=PAGE)]
-    found = list(check.run(context))
+    found = [_with_page(finding) for finding in check.run(context)]
     if only and check.id not in only:
         found = [finding for finding in found if finding.id in only]
     return found or [Finding(check.id, Severity.OK, "", check.question, source=PAGE)]
+
+
+def _with_page(finding: Finding) -> Finding:
+    """Findings of the shelf and of servers have their paragraph in the same page."""
+    return replace(finding, source=f"{PAGE}#{finding.id}")
 
 
 def error(id: str, subject: str, what: str, why: str, do: str) -> Finding:

@@ -13,6 +13,7 @@ from certshelf.finding import Finding
 # What certshelf.shelf.rights finds: `certshelf share check` says the same.
 FROM_SHARE = (
     "share-unencrypted",
+    "share-unsigned",
     "share-open",
     "share-inherits",
     "share-wider-below",

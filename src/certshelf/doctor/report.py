@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 
-from certshelf.doctor.base import NOT_ASKED
+from certshelf.doctor.base import NOT_ASKED, PAGE
 from certshelf.finding import Finding, Severity
 
 _ORDER = (Severity.ERROR, Severity.WARNING, Severity.INFO, Severity.OK)
@@ -35,6 +35,8 @@ def text(findings: Sequence[Finding]) -> str:
     lines += _not_asked(findings)
     counts = {s: sum(f.severity is s for f in findings) for s in _ORDER}
     lines.append(", ".join(f"{number} {severity}" for severity, number in counts.items()))
+    if counts[Severity.ERROR] or counts[Severity.WARNING]:
+        lines.append(f"each id is explained in {PAGE}")
     return "\n".join(lines) + "\n"
 
 
@@ -69,7 +71,7 @@ def junit(findings: Sequence[Finding]) -> str:
         for finding in found:
             if finding.severity is Severity.ERROR:
                 failure = ET.SubElement(case, "failure", message=_plain(finding.what))
-                failure.text = _plain(f"{finding.why}; do: {finding.do}")
+                failure.text = _plain(f"{finding.why}; do: {finding.do}; see {finding.source}")
             elif finding.severity is Severity.INFO and len(found) == 1:
                 ET.SubElement(case, "skipped", message=_plain(finding.what))
             elif finding.severity is Severity.WARNING:

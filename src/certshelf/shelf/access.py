@@ -20,10 +20,10 @@ from certshelf.store.smb_accounts import lookup_accounts
 from certshelf.store.smb_security import (
     HISTORY,
     Encryption,
-    encryption_of,
     inherit_rights,
     make_folders,
     maximal_accesses,
+    protection_of,
     read_rights,
     read_rights_below,
     set_rights,
@@ -80,15 +80,16 @@ def check(
     """
     own = [store.calls.login.username for store in (writer, reader) if store is not None]
     keys = [entry.key for entry in islice(writer.list(), _SAMPLE)]
-    encryption = encryption_of(writer)
+    protection = protection_of(writer)
     lists = dict(_lists(writer, keys))
     writing = (*maximal_accesses(writer, ("", *keys[:1])), None)
     reading = maximal_accesses(reader, ("", HISTORY)) if reader else (None, None)
     return judge(
         ShareRights(
             subject=writer.url,
-            encrypted=encryption is not Encryption.NOT_ASKED,
-            clear_for_some=encryption is Encryption.WHERE_POSSIBLE,
+            encrypted=protection.encryption is not Encryption.NOT_ASKED,
+            clear_for_some=protection.encryption is Encryption.WHERE_POSSIBLE,
+            signed=protection.signing,
             rights=lists.pop("", None),
             below=tuple(lists.items()),
             writer=writing[0],

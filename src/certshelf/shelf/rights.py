@@ -42,6 +42,7 @@ class ShareRights:
     """What a file server said of one folder.
 
     encrypted: for clients that can; clear_for_some: those that cannot are let in all the same.
+    signed: the server demands it of every message.
     rights: owner and list; None when this login may not read them. below: the same of files and
     folders in it. Maximal access of the writer on
     the folder and on a file of its own, of the reader on the folder and on old versions; None when
@@ -53,6 +54,7 @@ class ShareRights:
     encrypted: bool
     rights: Descriptor | None
     clear_for_some: bool = False
+    signed: bool = True
     below: tuple[tuple[str, Descriptor], ...] = ()
     writer: int | None = None
     writer_file: int | None = None
@@ -116,6 +118,19 @@ def _transport(rights: ShareRights) -> Iterator[Finding]:
             "a reader without SMB 3 encryption gets keys in the clear",
             "in Samba: server smb encrypt = required instead of desired; on Windows:"
             " Set-SmbServerConfiguration -RejectUnencryptedAccess $true",
+        )
+    if not rights.signed:
+        demanded = rights.encrypted and not rights.clear_for_some
+        yield _finding(
+            rights,
+            "share-unsigned",
+            Severity.INFO if demanded else Severity.WARNING,
+            "the file server does not demand signed messages",
+            "encryption covers this share; other shares of that server may be read and changed"
+            if demanded
+            else "who stands in between can change what a reader in clear reads",
+            "Set-SmbServerConfiguration -RequireSecuritySignature $true;"
+            " in Samba: server signing = mandatory",
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from typing import TypeVar
@@ -157,7 +158,15 @@ class Encryption(Enum):
     NOT_ASKED = "not asked"
 
 
-def encryption_of(store: SmbStore) -> Encryption:
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """What a server demands of its clients. signing: of every message, also of those in clear."""
+
+    encryption: Encryption
+    signing: bool
+
+
+def protection_of(store: SmbStore) -> Protection:
     """What the server does with a client that cannot encrypt, and with one that can.
 
     Both are tried, by new logins: Samba's `desired` and Windows without RejectUnencryptedAccess
@@ -166,16 +175,15 @@ def encryption_of(store: SmbStore) -> Encryption:
     try:
         store.calls.fresh("look at", "the share", offers=False).close()
     except (StoreDenied, StoreUnreachable):  # by the share, or already by the dialect
-        refused = True
+        some = Encryption.DEMANDED
     else:
-        refused = False
+        some = Encryption.WHERE_POSSIBLE
     wire = store.calls.fresh("look at", "the share", encrypt=False)
     try:
-        if not wire.encrypts:
-            return Encryption.NOT_ASKED
+        encryption = some if wire.encrypts else Encryption.NOT_ASKED
+        return Protection(encryption, wire.demands_signing)
     finally:
         wire.close()
-    return Encryption.DEMANDED if refused else Encryption.WHERE_POSSIBLE
 
 
 def _asked(store: SmbStore, verb: str, key: str, ask: Callable[[Wire], T]) -> T:

@@ -49,6 +49,7 @@ from certshelf.store.smb_messages import (
 T = TypeVar("T")
 _SMB_3 = 0x0300
 _SMB_3_0_2 = 0x0302
+_SIGNING_REQUIRED = 0x02
 _CAN_ENCRYPT = 0x40  # SMB2_GLOBAL_CAP_ENCRYPTION, MS-SMB2 section 2.2.3
 _PENDING = 0x00000103
 
@@ -167,6 +168,11 @@ class Wire:
     def encrypts(self) -> bool:
         """Whether what travels is encrypted."""
         return bool(self._session.encrypt_data or self._tree.encrypt_data)
+
+    @property
+    def demands_signing(self) -> bool:
+        """Whether the server wants every client's messages signed (MS-SMB2 section 2.2.4)."""
+        return bool(self._connection.server_security_mode & _SIGNING_REQUIRED)
 
     def abort(self) -> None:
         """Cut the connection at once, from any thread: whoever waits on it gets WireLost."""
