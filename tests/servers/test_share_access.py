@@ -236,7 +236,7 @@ def test_a_server_that_does_not_insist_on_encryption_is_red() -> None:
         admin = server.store(name, server.admin)
         grant(admin, readers=[server.reader.name], writer=server.writer.name)
         assert protection_of(admin).encryption is Encryption.NOT_ASKED
-        assert ids(server, name) == {"share-unencrypted"}
+        assert ids(server, name) == {"share-unencrypted", "share-unsigned"}
         server.store(name).put(KEY, b"x", ANY)  # ours are encrypted all the same
         wire = server.store(name).calls.fresh("ask", "it")
         assert wire.encrypts
@@ -254,8 +254,9 @@ def test_a_server_that_lets_in_who_cannot_encrypt_is_a_warning() -> None:
         assert (can.encrypts, cannot.encrypts) == (True, False)
         can.close()
         cannot.close()
-        (finding,) = check(server.store(name), server.store(name, server.reader))
-        assert (finding.id, finding.severity) == ("share-unencrypted", Severity.WARNING)
+        found = check(server.store(name), server.store(name, server.reader))
+        assert {f.id for f in found} == {"share-unencrypted", "share-unsigned"}
+        assert {f.severity for f in found} == {Severity.WARNING}
 
 
 def test_a_server_that_insists_on_encryption_refuses_who_cannot(samba: Samba, folder: str) -> None:
