@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from certshelf.cli.main import run
+from certshelf.manage.iis import shelf_for, store_for
+from certshelf.manage.manager import open_manager
 from tests.support.certificates import bundle
 from tests.support.powershell import syntax_errors
 from tests.support.tls_server import tls_server
@@ -199,6 +201,33 @@ def test_iis_plan_writes_scripts_that_parse(cli: Cli, tmp_path: Path) -> None:
 def test_iis_plan_without_a_windows_path_says_what_to_give(cli: Cli) -> None:
     cli("iis", "plan", "WEB1", "--reader", "ccs", status=1)
     assert r"\\server\share" in cli.err
+
+
+def test_iis_plan_without_a_server_is_for_every_declared_iis(cli: Cli, tmp_path: Path) -> None:
+    cli("iis", "plan", "--reader", "ccs", status=2)
+    assert "no IIS is declared" in cli.err
+    for name in ("web1", "web2"):
+        cli("member", "add", name, "--kind", "iis", "--windows", "2022")
+    cli("member", "add", "proxy", "--kind", "nginx")
+    words = ("iis", "plan", "--store", r"\\files\certs", "--reader", "ccs")
+    cli(*words, status=2)
+    cli(*words, "--out", tmp_path, "--bind", "Shop=www.example.com", status=2)
+    cli(*words, "--out", tmp_path / "scripts")
+    wanted = [f"web{n}-{what}.ps1" for n in (1, 2) for what in ("check", "setup", "undo")]
+    assert sorted(path.name for path in (tmp_path / "scripts").iterdir()) == wanted
+
+
+def test_a_server_of_a_group_is_planned_and_judged_by_the_groups_shelf(
+    cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "edge").mkdir()
+    cli("group", "add", "edge", "--store", tmp_path / "edge")
+    cli("member", "add", "web1", "web1.example.com", "--kind", "iis", "--group", "edge")
+    with open_manager(None) as manager:
+        assert store_for(manager, "WEB1").endswith("edge")
+        assert store_for(manager, "web1.example.com").endswith("edge")
+        assert store_for(manager, "web9").endswith("shelf")
+        assert shelf_for(manager, "WEB1").store.url != manager.shelf.store.url
 
 
 def test_iis_bindings_tells_the_kind_by_itself(cli: Cli, tmp_path: Path) -> None:

@@ -156,6 +156,19 @@ def test_no_secret_is_on_the_wire_in_the_log_or_in_the_events(
                 assert shape not in told + home
 
 
+def test_a_server_of_a_group_gets_the_password_of_its_groups_shelf(
+    cli: Cli, peer: WinRmPeer, tmp_path: Path
+) -> None:
+    (tmp_path / "edge").mkdir()
+    (tmp_path / "edge-pfx").write_text("edge-canary-3108")
+    cli("credential", "set", "edge-pfx", "--password-file", tmp_path / "edge-pfx")
+    words = ("--store", tmp_path / "edge", "--password-credential", "edge-pfx")
+    cli("group", "add", "edge", *words)
+    cli("member", "add", "web1", f"127.0.0.1:{peer.port}", "--kind", "iis", "--group", "edge")
+    applied(cli, peer, tmp_path)
+    assert peer.runs[0].parameters["PfxPassword"] == SecureText("edge-canary-3108")
+
+
 def test_what_if_sends_no_secret_and_says_that_nothing_changed(
     cli: Cli, peer: WinRmPeer, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from certshelf.cli.windows_server import plan_options, planned, remote, remote_o
 
 if TYPE_CHECKING:
     from certshelf.iis.apply import Remote
+    from certshelf.iis.plan import ServerPlan
 
 _KINDS = ["iis", "nginx", "haproxy", "caddy", "apache", "envoy", "traefik", "python"]
 _MAX_ANSWER = 16 * 2**20
@@ -25,25 +26,40 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("server")
+@click.argument("servers", nargs=-1, metavar="[SERVER]...")
 @plan_options
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Write the scripts there."
 )
 @click.pass_obj
-def plan(home: Path | None, /, server: str, out: Path | None, **given: Any) -> None:
+def plan(home: Path | None, /, servers: tuple[str, ...], out: Path | None, **given: Any) -> None:
     """Print the PowerShell script that sets SERVER up; with --out also those that undo and check.
 
-    It can be run again, knows -WhatIf, asks for secrets and holds none. Never met a Windows
-    machine yet: read it, and start with -WhatIf.
+    It can be run again, knows -WhatIf, asks for secrets and holds none. Without SERVER: for every
+    IIS that is declared (certshelf member add --kind iis). Never met a Windows machine yet: read
+    it, and start with -WhatIf.
     """
+    from certshelf.iis.scripts import setup_script
+    from certshelf.manage.iis import iis_servers
+
+    named = servers or tuple(iis_servers(home))
+    if not named:
+        raise click.UsageError("name a SERVER: no IIS is declared")
+    if len(named) > 1 and (out is None or given["bindings"] or given["bind"]):
+        raise click.UsageError("several servers want --out; --bindings and --bind are of one")
+    for server in named:
+        made = planned(home, server, given)
+        if out is None:
+            output.say(setup_script(made), nl=False)
+        else:
+            _write_scripts(made, out)
+
+
+def _write_scripts(made: ServerPlan, out: Path) -> None:
     from certshelf.iis.check_script import check_script
     from certshelf.iis.scripts import setup_script, undo_script
 
-    made = planned(home, server, given)
-    if out is None:
-        output.say(setup_script(made), nl=False)
-        return
+    server = made.server
     scripts = {
         "setup": setup_script(made),
         "undo": undo_script(made),
@@ -80,7 +96,7 @@ def apply(
     from certshelf.errors import CredentialError
     from certshelf.iis.apply import Argument, Credential
     from certshelf.iis.scripts import setup_script
-    from certshelf.manage.iis import apply_recorded
+    from certshelf.manage.iis import apply_recorded, shelf_for
     from certshelf.manage.manager import open_manager
 
     made = planned(home, server, given)
@@ -91,7 +107,7 @@ def apply(
         password = read_secret_file(reader_password_file)
         arguments["ShareCredential"] = Credential(given["reader"], password)
     with open_manager(home) as manager:
-        pfx_password = manager.shelf.passwords[0]
+        pfx_password = shelf_for(manager, server).passwords[0]
         if not what_if:
             if pfx_password is None:
                 raise CredentialError("the shelf has no PFX password, and IIS wants one")

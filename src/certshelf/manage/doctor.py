@@ -33,7 +33,7 @@ from certshelf.manage.doctor_outside import look_outside
 from certshelf.manage.doctor_share import look_at_share
 from certshelf.manage.fallbacks import Accounts
 from certshelf.manage.groups import all_groups
-from certshelf.manage.iis import windows_path
+from certshelf.manage.iis import store_for, windows_path
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import IssuerKind, IssuerRecord, ManagedCertificate
 from certshelf.manage.publishing import group_settings, open_group_shelf
@@ -60,8 +60,7 @@ def run_doctor(
     iis_answers: what check scripts wrote on IIS servers, as text. deep: also try the challenges
     and ask the CAs for the time, which sends requests to them.
     """
-    store = windows_path(manager.settings.shelf.store)
-    answers = [status.findings(status.parse(text), store=store) for text in iis_answers]
+    answers = [_about_iis(manager, status.parse(text)) for text in iis_answers]
     main, *groups = gather(
         manager,
         with_files=_wanted(_NEED_FILES, only),
@@ -70,6 +69,10 @@ def run_doctor(
     )
     told = tuple(chain.from_iterable(answers)) if answers else None
     return examine_all([(main[0], replace(main[1], iis=told)), *groups], CHECKS, only)
+
+
+def _about_iis(manager: Manager, seen: status.Status) -> tuple[Finding, ...]:
+    return status.findings(seen, store=windows_path(store_for(manager, seen.server)))
 
 
 def no_database(failure: RecordError, only: Collection[str] = ()) -> tuple[Finding, ...]:

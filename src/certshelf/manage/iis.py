@@ -9,13 +9,16 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from certshelf.errors import ConfigError, DeployError, NameInvalid
-from certshelf.farm import Binding, Kind
+from certshelf.farm import Binding, Kind, Member
 from certshelf.iis.apply import Argument, Connect, Remote, Transcript, apply
 from certshelf.manage.bindings import read_bindings
+from certshelf.manage.groups import all_groups
 from certshelf.manage.home import find_home
 from certshelf.manage.manager import Manager, open_manager
+from certshelf.manage.publishing import group_settings, open_group_shelf
 from certshelf.names import HostName
 from certshelf.shelf.inventory import pfx_entries
+from certshelf.shelf.shelf import Shelf
 
 _KEPT_LINES = 200
 
@@ -38,14 +41,50 @@ def planning_facts(home: Path | None, server: str, bindings: Path | None) -> Pla
         listed = read_bindings(bindings, Kind.IIS).bindings if bindings else ()
         return PlanningFacts(bindings=listed)
     with open_manager(home) as manager:
-        with manager.database.read() as records:
-            member = records.members.find(server.lower())
+        member = _member(manager, server)
         file = bindings or (Path(member.bindings) if member and member.bindings else None)
+        store = store_for(manager, server)
         return PlanningFacts(
-            store=windows_path(manager.settings.shelf.store),
+            store=windows_path(store),
             bindings=read_bindings(file, Kind.IIS).bindings if file else (),
-            on_shelf=_hosts(manager) if manager.settings.shelf.store else frozenset(),
+            on_shelf=_hosts(shelf_for(manager, server)) if store else frozenset(),
         )
+
+
+def iis_servers(home: Path | None) -> list[str]:
+    """The declared servers that are IIS, by name."""
+    with open_manager(home) as manager, manager.database.read() as records:
+        return sorted(m.name for m in records.members.all() if m.kind is Kind.IIS)
+
+
+def store_for(manager: Manager, server: str) -> str:
+    """The address of the shelf that a server reads: its group's, or the main one."""
+    group = _group(manager, server)
+    return (group_settings(manager, group) if group else manager.settings).shelf.store
+
+
+def shelf_for(manager: Manager, server: str) -> Shelf:
+    """The shelf that a server reads: its group's, or the main one."""
+    group = _group(manager, server)
+    return open_group_shelf(manager, group) if group else manager.shelf
+
+
+def _group(manager: Manager, server: str) -> str:
+    """The server's group when that has a shelf of its own, else ""."""
+    member = _member(manager, server)
+    with manager.database.read() as records:
+        names = {group.name for group in all_groups(records)}
+    return member.group if member and member.group in names else ""
+
+
+def _member(manager: Manager, server: str) -> Member | None:
+    """The declared server of that name, or of that address."""
+    with manager.database.read() as records:
+        members = list(records.members.all())
+    wanted = server.lower()
+    by_name = (m for m in members if m.name.lower() == wanted)
+    by_host = (m for m in members if m.host.lower() == wanted and m.kind is Kind.IIS)
+    return next(by_name, None) or next(by_host, None)
 
 
 def windows_path(store: str) -> str:
@@ -87,9 +126,9 @@ def apply_recorded(
             records.events.append(manager.clock.now(), "iis.applied", remote.host, data)
 
 
-def _hosts(manager: Manager) -> frozenset[HostName]:
+def _hosts(shelf: Shelf) -> frozenset[HostName]:
     hosts = set()
-    for entry in pfx_entries(manager.shelf.store):
+    for entry in pfx_entries(shelf.store):
         try:
             hosts.add(HostName.from_file_name(entry.key))
         except NameInvalid:
