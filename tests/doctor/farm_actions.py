@@ -199,6 +199,16 @@ def copied(farm: RealFarm, source: str, target: str) -> Iterator[None]:
 
 
 @contextmanager
+def folder(farm: RealFarm, name: str) -> Iterator[None]:
+    made = farm.samba.share / MAIN / name
+    made.mkdir()
+    try:
+        yield
+    finally:
+        made.rmdir()
+
+
+@contextmanager
 def removed(farm: RealFarm, key: str) -> Iterator[None]:
     store = farm.share()
     before = store.get(key)
@@ -569,7 +579,7 @@ def task(farm: RealFarm, settings: dict[str, str]) -> Iterator[None]:
 ACTIONS: dict[str, Action] = {
     made.__name__: made
     for made in (
-        server_down, password_changed, server_setting, access, file, copied, removed,
+        server_down, password_changed, server_setting, access, file, copied, folder, removed,
         record_damaged, site, site_and_file, pair, config_gone, member, published_to_edge, iis_says,
         member_down, member_frozen, reader_stopped_before_renewal, answers_with, talks,
         nobody_renewed, renewal_off, request_fails, account_deactivated, budget_spent, dns,
