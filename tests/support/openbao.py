@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import ssl
 import time
 import urllib.error
@@ -31,10 +30,9 @@ class OpenBao:
         self.port = free_port()
         self.url = f"https://127.0.0.1:{self.port}/v1"
         self.ca_file = folder / "vault-ca.pem"
-        environ = {**os.environ, "HOME": str(folder)}
         command = [
             "env",
-            f"HOME={environ['HOME']}",
+            f"HOME={folder}",
             *(tool("bao"), "server", "-dev", "-dev-tls", f"-dev-tls-cert-dir={folder}"),
             *("-dev-no-store-token", f"-dev-root-token-id={_ROOT}"),
             f"-dev-listen-address=127.0.0.1:{self.port}",

@@ -69,6 +69,8 @@ def _request_one(home: Path | None, name: str, force: bool, adopt: bool, as_json
     if run.error:
         raise run.error
     output.ok(f"{name} {run.outcome}")
+    if run.outcome == "not due":
+        output.say("   --force requests a new one all the same", err=True)
     return 0
 
 
