@@ -205,6 +205,24 @@ def test_11_no_file_above_a_mebibyte_is_read(tmp_path: Path) -> None:
     assert Resolver(Shelf(store, PASSWORD)).resolve(HOST) is None
 
 
+def test_11_a_file_that_is_too_large_is_kept_even_from_adopt_and_the_way_out_is_said(
+    tmp_path: Path,
+) -> None:
+    """It cannot be kept for an undo, so nothing overwrites it: somebody moves it away by hand."""
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    (folder / FILE).write_bytes(b"\0" * (MAX_BYTES + 1))
+    shelf = Shelf(FolderStore(folder), PASSWORD, owner="m")
+    bundle = make_bundle(HOST)
+    (result,) = shelf.publish(bundle, adopt=True).results
+    assert isinstance(result.error, StoreCorrupt)
+    assert "1,048,577 bytes" in str(result.error)
+    assert "move it away by hand, then repeat" in result.error.hint
+    assert (folder / FILE).stat().st_size == MAX_BYTES + 1
+    (folder / FILE).rename(tmp_path / "looked at")
+    assert shelf.publish(bundle, adopt=True).ok
+
+
 def test_11_a_reader_that_demands_records_decodes_nothing_that_none_vouches_for() -> None:
     """Rounds hidden inside encrypted content cannot be seen from outside: only this helps."""
     key, store = Ed25519PrivateKey.generate(), MemoryStore()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from tests.support.bundles import make_bundle
@@ -16,7 +17,7 @@ from certshelf.resolve.resolver import Resolver
 from certshelf.secret import generate_password
 from certshelf.shelf.adopt import survey
 from certshelf.shelf.history import History
-from certshelf.shelf.publish import Result
+from certshelf.shelf.publish import Publication, Result
 from certshelf.shelf.rewrite import Skipped, rewrite
 from certshelf.shelf.shelf import Shelf
 from certshelf.shelf.verified import Verified
@@ -123,7 +124,7 @@ def test_a_survey_counts_and_changes_nothing(shelf: Shelf) -> None:
     shelf.store.put("c.test.pfx", b"garbage", ANY)
     before = {entry.key: entry.version for entry in shelf.store.list()}
     counts = survey(shelf.inventory(), shelf.owner)
-    assert (counts.files, counts.readable, counts.ours, counts.modern) == (4, 3, 1, 2)
+    assert (counts.files, counts.readable, counts.ours, counts.too_new) == (4, 3, 1, 2)
     assert counts.problems == {"pfx-unreadable": 1}
     assert {entry.key: entry.version for entry in shelf.store.list()} == before
 
@@ -198,3 +199,49 @@ def test_a_retired_name_can_be_restored(shelf: Shelf) -> None:
     assert shelf.restore(HOST).ok
     found = shelf.find(HOST)
     assert found and found.file.bundle == bundle
+
+
+def everything(shelf: Shelf) -> dict[str, bytes]:
+    stores = (shelf.store, shelf.history._store) if shelf.history else (shelf.store,)
+    found = {}
+    for number, store in enumerate(stores):
+        for folder in ("", ".certshelf/records", ".certshelf/history/a.test"):
+            for entry in store.list(folder):
+                blob = store.get(entry.key)
+                found[f"{number} {entry.key}"] = blob.data if blob else b""
+    return found
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(shelf: Shelf) -> None:
+    old, new, foreign = make_bundle("a.test"), make_bundle("a.test"), HostName.parse("b.test")
+    shelf.publish(old)
+    shelf.publish(new)
+    shelf.store.put("b.test.pfx", make_bundle("b.test").to_pfx(PASSWORD), ANY)
+    before = everything(shelf)
+
+    def outcomes(publication: Publication) -> list[str]:
+        return [result.outcome.value for result in publication.results]
+
+    assert outcomes(shelf.publish(make_bundle("a.test"), dry_run=True)) == ["replaced"]
+    assert outcomes(shelf.publish(make_bundle("c.test"), dry_run=True)) == ["new"]
+    assert outcomes(shelf.publish(make_bundle("b.test"), dry_run=True)) == ["refused"]
+    assert outcomes(shelf.publish(new, dry_run=True)) == ["unchanged"]
+    assert outcomes(shelf.restore(HOST, dry_run=True)) == ["replaced"]
+    assert shelf.adopt(foreign, dry_run=True) == ("b.test.pfx",)
+    shelf.profile = PfxProfile.WINDOWS_2016
+    results = [r for r in rewrite(shelf, shelf, dry_run=True) if isinstance(r, Result)]
+    assert [(r.file, r.outcome.value) for r in results] == [("a.test.pfx", "replaced")]
+    assert everything(shelf) == before
+    shelf.adopt(foreign)
+    before = everything(shelf)
+    assert shelf.give_back(foreign, dry_run=True) == ("b.test.pfx",)
+    assert everything(shelf) == before
+
+
+def test_what_windows_2016_cannot_read_is_known_of_each_file(shelf: Shelf) -> None:
+    golden = Path(__file__).parents[1] / "golden" / "pfx"
+    names = ("modern", "windows-2016", "rc2-40", "sha512-mac", "aes-128-sha1-mac")
+    for name in names:
+        shelf.store.put(f"{name}.test.pfx", (golden / f"{name}.pfx").read_bytes(), ANY)
+    old = {f.file.partition(".")[0] for f in shelf.inventory() if not f.is_too_new}
+    assert old == {"windows-2016", "rc2-40"}

@@ -122,6 +122,15 @@ class PfxFacts:
                 return profile
         return None
 
+    @property
+    def is_too_new(self) -> bool:
+        """Whether Windows Server 2016 and older call its password wrong (docs/reference/pfx.md)."""
+        return any(
+            oid not in alg.PKCS12_PBE and oid != alg.SHA1
+            for algorithm in self.algorithms
+            for oid in algorithm.oids
+        )
+
 
 _PROFILES = {
     PfxProfile.MODERN: ((alg.PBES2, alg.PBKDF2, alg.HMAC_SHA256, alg.AES_256_CBC), alg.SHA256),

@@ -92,13 +92,13 @@ def bad(text: str, error: CertshelfError | None = None) -> None:
 
 
 @contextmanager
-def progress(what: str, total: int | None = None) -> Iterator[Callable[[], None]]:
+def progress(what: str, total: int | None = None) -> Iterator[Callable[..., None]]:
     """A progress bar on stderr for long work, silent unless stderr is a terminal.
 
-    Yields the function to call after each step.
+    Yields the function to call after each step; it takes the total where that shows only later.
     """
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield lambda: None
+        yield lambda total=None: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -107,7 +107,7 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[], None]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Elapsed())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+        yield lambda total=total: bar.update(task, advance=1, total=total)
 
 
 def clean(cell: object) -> str:

@@ -55,8 +55,16 @@ def plan(path: str, name: str, writer: str, readers: tuple[str, ...], server: st
 @click.option("--writer", required=True, help="The account that the manager writes with.")
 @_LOGIN
 @_GROUP
+@click.option("--dry-run", is_flag=True, help="Find the accounts, and change nothing.")
 @click.pass_obj
-def grant(home: Path | None, readers: tuple[str, ...], writer: str, login: str, group: str) -> None:
+def grant(
+    home: Path | None,
+    readers: tuple[str, ...],
+    writer: str,
+    login: str,
+    group: str,
+    dry_run: bool,
+) -> None:
     """Give the folder exactly the rights of its readers and one writer, over SMB.
 
     The login must be allowed to change permissions there: an administrator's, not the writer's.
@@ -65,9 +73,12 @@ def grant(home: Path | None, readers: tuple[str, ...], writer: str, login: str, 
 
     store = _share(home, login, group)
     try:
-        set_access(store, readers=readers, writer=writer)
+        set_access(store, readers=readers, writer=writer, dry_run=dry_run)
     finally:
         store.close()
+    if dry_run:
+        output.say(f"would be set on {store.url}: {writer} modifies, {', '.join(readers)} reads")
+        return
     output.ok(f"{store.url}: {writer} modifies, {', '.join(readers)} reads, administrators keep it")
     output.say("next: certshelf share check --reader-login NAME")
 

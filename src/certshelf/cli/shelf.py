@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from certshelf.bundle.model import Bundle
+    from certshelf.finding import Finding
+    from certshelf.names import HostName
     from certshelf.shelf.adopt import Survey
     from certshelf.shelf.files import ShelfFile
     from certshelf.shelf.publish import Result
@@ -35,12 +37,10 @@ def list_files(home: Path | None, as_json: bool) -> None:
     """List every file, grouped by expiry."""
     shelf = _open(home)
     now = shelf.clock.now()
-    with output.progress("reading the shelf") as step:
-        found = []  # texts, not files: a large shelf's keys and certificates would fill the memory
-        for file in shelf.inventory():
-            row = output.json_element(file.as_json()) if as_json else _row(file, now)
-            found.append((file.file, row))
-            step()
+    found = []  # texts, not files: a large shelf's keys and certificates would fill the memory
+    for file in _read_all(shelf):
+        row = output.json_element(file.as_json()) if as_json else _row(file, now)
+        found.append((file.file, row))
     found.sort()
     if as_json:
         output.print_json_elements(text for _, text in found if isinstance(text, str))
@@ -82,11 +82,9 @@ def verify(home: Path | None, full: bool, as_json: bool) -> int:
 
     where, settings = open_settings(home)
     shelf = open_shelf_of(where, settings)
+    findings: list[Finding] = []
     with output.progress("verifying") as step:
-        findings = []
-        for finding in verify_shelf(where, shelf, full=full):
-            findings.append(finding)
-            step()
+        findings.extend(verify_shelf(where, shelf, full=full, progress=step))
     wrong = [f for f in findings if f.severity in (Severity.WARNING, Severity.ERROR)]
     if as_json:
         output.print_json([finding.as_json() for finding in findings])
@@ -103,6 +101,7 @@ def verify(home: Path | None, full: bool, as_json: bool) -> int:
 @password_file
 @password_stdin
 @click.option("--adopt", is_flag=True, help="Overwrite files that certshelf did not write.")
+@click.option("--dry-run", is_flag=True, help="Say what would be written and what refused.")
 @output.as_json
 @click.pass_obj
 def put(
@@ -111,17 +110,18 @@ def put(
     password_file: Path | None,
     password_stdin: bool,
     adopt: bool,
+    dry_run: bool,
     as_json: bool,
 ) -> int:
     """Publish the bundle in FILE (PFX or PEM) under each of its names."""
     shelf = _open(home)
     bundle = _read_bundle(file, password_file, password_stdin)
-    publication = shelf.publish(bundle, adopt=adopt)
+    publication = shelf.publish(bundle, adopt=adopt, dry_run=dry_run)
     if as_json:
         output.print_json([result_json(result) for result in publication.results])
     else:
         for result in publication.results:
-            print_result(result)
+            print_result(result, dry_run=dry_run)
     return 0 if publication.ok else 1
 
 
@@ -204,23 +204,25 @@ def history(home: Path | None, host: str, as_json: bool) -> None:
 @command.command()
 @click.argument("host")
 @click.argument("version", required=False)
+@click.option("--dry-run", is_flag=True, help="Say what would be written and what refused.")
 @click.pass_obj
-def restore(home: Path | None, host: str, version: str | None) -> int:
+def restore(home: Path | None, host: str, version: str | None, dry_run: bool) -> int:
     """Put an earlier version of HOST's files back (the newest kept, or VERSION of the history)."""
     from certshelf.names import HostName
 
-    publication = _open(home).restore(HostName.parse(host), version)
+    publication = _open(home).restore(HostName.parse(host), version, dry_run=dry_run)
     for result in publication.results:
-        print_result(result)
+        print_result(result, dry_run=dry_run)
     return 0 if publication.ok else 1
 
 
 @command.command()
 @click.argument("host", required=False)
 @click.option("--undo", is_flag=True, help="Put the original file back and let go of the name.")
+@click.option("--dry-run", is_flag=True, help="With HOST: say what would be done.")
 @output.as_json
 @click.pass_obj
-def adopt(home: Path | None, host: str | None, undo: bool, as_json: bool) -> None:
+def adopt(home: Path | None, host: str | None, undo: bool, dry_run: bool, as_json: bool) -> None:
     """Look at a folder that others filled, and change nothing; with HOST take that name over.
 
     A file that is taken over is not touched until its certificate is renewed.
@@ -231,48 +233,62 @@ def adopt(home: Path | None, host: str | None, undo: bool, as_json: bool) -> Non
     shelf = _open(home)
     if host is not None:
         name = HostName.parse(host)
-        for file in shelf.give_back(name) if undo else shelf.adopt(name):
-            output.ok(f"{file} {'given back' if undo else 'taken over'}")
+        act = shelf.give_back if undo else shelf.adopt
+        for file in act(name, dry_run=dry_run):
+            done = "given back" if undo else "taken over"
+            if dry_run:
+                output.say(f"would be {done}: {file}")
+            else:
+                output.ok(f"{file} {done}")
         return
     if undo:
         raise click.UsageError("--undo needs the HOST to give back")
     problems: list[str] = []
     listing: list[str] = []
+    too_new: list[str] = []
+    hosts: dict[str, HostName | None] = {}
 
     def read() -> Iterator[ShelfFile]:
-        with output.progress("reading") as step:
-            for file in shelf.inventory():
-                if as_json:
-                    listing.append(output.json_element(file.as_json()))
-                problems.extend(f"{file.file}: {problem}" for problem in file.problems)
-                yield file
-                step()
+        for file in _read_all(shelf):
+            if as_json:
+                listing.append(output.json_element(file.as_json()))
+            problems.extend(f"{file.file}: {problem}" for problem in file.problems)
+            hosts[file.file] = file.host
+            too_new.extend([file.file] if file.is_too_new else [])
+            yield file
 
     counts = survey(read(), shelf.owner)
+    between = list(shelf.among(hosts))
     if as_json:
-        output.print_json({**_survey_json(counts), "listing": list(map(json.loads, listing))})
+        found = {"listing": list(map(json.loads, listing)), "among": [f.as_json() for f in between]}
+        output.print_json({**_survey_json(counts), **found})
         return
+    problems += [f"{finding.subject}: {finding.id}: {finding.what}" for finding in between]
     for line in problems:
         output.say(output.clean(line))
+    if too_new:
+        more = f" and {len(too_new) - 10} more (--json has all)" if len(too_new) > 10 else ""
+        output.say(output.clean(f"too new for Windows 2016: {', '.join(too_new[:10])}{more}"))
     for key, value in _survey_json(counts).items():
         output.say(f"{key:<10} {value}")
     output.say("\nnothing was changed; certshelf shelf adopt HOST takes one name over")
 
 
 @command.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be written.")
 @click.pass_obj
-def rewrite(home: Path | None) -> int:
+def rewrite(home: Path | None, dry_run: bool) -> int:
     """Encrypt our files anew with today's password and profile, without renewing any."""
     from certshelf.shelf.rewrite import Skipped, rewrite
 
     shelf = _open(home)
     failed = 0
     with output.progress("rewriting") as step:
-        for outcome in rewrite(shelf, shelf, progress=step):
+        for outcome in rewrite(shelf, shelf, dry_run=dry_run, progress=step):
             if isinstance(outcome, Skipped):
                 output.say(f"left {outcome.file}: {outcome.why}")
                 continue
-            print_result(outcome)
+            print_result(outcome, dry_run=dry_run)
             failed += not outcome.ok
     return 1 if failed else 0
 
@@ -303,9 +319,11 @@ def manifest_key(home: Path | None) -> None:
 command.add_command(rotate_password)
 
 
-def print_result(result: Result) -> None:
+def print_result(result: Result, *, dry_run: bool = False) -> None:
     """One file of a publication."""
-    if result.ok:
+    if result.ok and dry_run:
+        output.say(f"would be {result.outcome.value}: {result.file}")
+    elif result.ok:
         output.ok(f"{result.file} {result.outcome.value}")
     else:
         output.bad(f"{result.file} {result.outcome.value}", result.error)
@@ -321,6 +339,15 @@ def result_json(result: Result) -> dict[str, object]:
         "error": str(result.error) if result.error else None,
         "old_thumbprint": result.old_thumbprint or None,
     }
+
+
+def _read_all(shelf: Shelf) -> Iterator[ShelfFile]:
+    """The inventory, with a progress bar that knows how much there is."""
+    files = shelf.files()
+    with output.progress("reading the shelf", len(files)) as step:
+        for file in shelf.inventory(files):
+            yield file
+            step()
 
 
 def _open(home: Path | None) -> Shelf:

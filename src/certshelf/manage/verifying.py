@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from certshelf.errors import CredentialError
@@ -21,8 +21,16 @@ from certshelf.shelf.verified import Verified
 _PLACE = place("verified", "header", "shelf")
 
 
-def verify_shelf(home: Home, shelf: Shelf, *, full: bool = False) -> Iterator[Finding]:
+def verify_shelf(
+    home: Home,
+    shelf: Shelf,
+    *,
+    full: bool = False,
+    progress: Callable[[int], None] = lambda total: None,
+) -> Iterator[Finding]:
     """Findings of the whole shelf; full: read every file, whatever was found before.
+
+    progress: called before each file, with the number of all.
 
     What was found is kept in HOME/verified.jsonl. It counts only for the same shelf under the same
     passwords, which its sealed first line proves; without that it is begun anew.
@@ -30,7 +38,7 @@ def verify_shelf(home: Home, shelf: Shelf, *, full: bool = False) -> Iterator[Fi
     path, ring = home.path / "verified.jsonl", key_ring(home)
     identity = _identity(shelf)
     verified = Verified() if full else _load(path, ring, identity)
-    yield from shelf.verify(verified)
+    yield from shelf.verify(verified, progress)
     _save(path, ring, identity, verified)
 
 

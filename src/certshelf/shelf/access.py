@@ -44,17 +44,20 @@ def on_share(store: Store) -> SmbStore:
     )
 
 
-def grant(store: SmbStore, *, readers: Sequence[str], writer: str) -> None:
+def grant(store: SmbStore, *, readers: Sequence[str], writer: str, dry_run: bool = False) -> None:
     """Give the folder, and the old versions in it, exactly the access list of the rule.
 
     store: opened by an account that may change permissions. readers, writer: names of accounts or
     groups, or identifiers (S-1-5-...). Files and hidden folders that are there get what they
-    inherit. Safe to repeat. Raises ConfigError for an unknown account.
+    inherit. dry_run: find the accounts, and change nothing. Safe to repeat. Raises ConfigError for
+    an unknown account.
     """
     sids = find_accounts(store, (*readers, writer))
     reading = [sids[reader] for reader in readers]
     if sids[writer] in reading:
         raise ConfigError("a reader and the writer are one account", hint="make two accounts")
+    if dry_run:
+        return
     owner = read_rights(store).owner
     aces = grant_list(owner, reading, sids[writer])
     try:

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from certshelf.bundle.model import PfxProfile
 from certshelf.clock import Clock
 from certshelf.errors import ForeignFile, ShelfError
 from certshelf.finding import Severity
@@ -25,33 +24,33 @@ from certshelf.store.base import ABSENT, Store
 class Survey:
     """What lies in a folder that others filled: counts for a first look.
 
-    problems: finding id -> how many files. modern: files that Windows Server 2016 and older
+    problems: finding id -> how many files. too_new: files that Windows Server 2016 and older
     refuse as a wrong password.
     """
 
     files: int
     readable: int
     ours: int
-    modern: int
+    too_new: int
     keys: dict[str, int] = field(default_factory=dict)
     problems: dict[str, int] = field(default_factory=dict)
 
 
 def survey(files: Iterable[ShelfFile], owner: str) -> Survey:
     """Count what an inventory shows; reads nothing itself."""
-    total = readable = ours = modern = 0
+    total = readable = ours = too_new = 0
     keys: Counter[str] = Counter()
     problems: Counter[str] = Counter()
     for file in files:
         total += 1
         readable += file.bundle is not None
         ours += file.owner == owner
-        modern += file.profile is PfxProfile.MODERN
+        too_new += file.is_too_new
         if file.bundle:
             keys[file.bundle.key_type] += 1
         bad = {f.id for f in file.findings if f.severity in (Severity.WARNING, Severity.ERROR)}
         problems.update(bad)
-    return Survey(total, readable, ours, modern, dict(keys), dict(problems))
+    return Survey(total, readable, ours, too_new, dict(keys), dict(problems))
 
 
 def take_over(
@@ -63,11 +62,12 @@ def take_over(
     owner: str,
     passwords: Passwords,
     clock: Clock,
+    dry_run: bool = False,
 ) -> bool:
     """Write our record for what lies there; False when it is ours already. Safe to repeat.
 
-    Raises BundleError when it cannot be read, ForeignFile when another manager's record is there,
-    ShelfError when there is no such file.
+    dry_run: find out, and write nothing. Raises BundleError when it cannot be read, ForeignFile
+    when another manager's record is there, ShelfError when there is no such file.
     """
     current = store.get(file)
     if current is None:
@@ -79,6 +79,8 @@ def take_over(
         if seen[0].vouches_for(current.data):
             return False
     bundle = decode(current.data, passwords)
+    if dry_run:
+        return True
     history.add_original(file, current.data)
     record = record_for(
         file,
@@ -94,11 +96,19 @@ def take_over(
 
 
 def give_back(
-    store: Store, manifest: Manifest, history: History, file: str, *, owner: str, now: datetime
+    store: Store,
+    manifest: Manifest,
+    history: History,
+    file: str,
+    *,
+    owner: str,
+    now: datetime,
+    dry_run: bool = False,
 ) -> bool:
     """Put the original back if we replaced it, and forget the name; False when it is not ours.
 
-    Raises ShelfError when the original was not kept. Safe to repeat.
+    dry_run: find out, and write nothing. Raises ShelfError when the original was not kept. Safe to
+    repeat.
     """
     seen = manifest.read(file)
     if seen is None or seen[0].owner != owner or seen[0].state is State.RETIRED:
@@ -110,6 +120,8 @@ def give_back(
             hint=f"certshelf shelf retire {file[:-4]} removes it",
         )
     current = store.get(file)
+    if dry_run:
+        return True
     if current is None or current.data != original:
         if current is not None:
             history.add(file, current.data)

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from certshelf.bundle import pfx
 from certshelf.bundle.check import check
+from certshelf.bundle.inspect import PfxFacts, read_facts
 from certshelf.bundle.model import Bundle, PfxProfile
 from certshelf.clock import iso
 from certshelf.errors import (
@@ -20,6 +21,8 @@ from certshelf.errors import (
     PfxPasswordWrong,
     PfxUnreadable,
     PfxUnsupported,
+    RecordInvalid,
+    StoreError,
 )
 from certshelf.finding import Finding, Severity
 from certshelf.names import HostName
@@ -39,7 +42,10 @@ _SYMPTOM = (
 
 @dataclass(frozen=True, slots=True)
 class ShelfFile:
-    """One `*.pfx` of the top folder. Fields that could not be read are None or empty."""
+    """One `*.pfx` of the top folder. Fields that could not be read are None or empty.
+
+    is_too_new: Windows Server 2016 and older call its password wrong.
+    """
 
     file: str
     host: HostName | None
@@ -48,6 +54,7 @@ class ShelfFile:
     owner: str = ""
     generation: int = 0
     findings: tuple[Finding, ...] = ()
+    is_too_new: bool = False
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -69,6 +76,7 @@ class ShelfFile:
             "not_after": iso(bundle.not_after) if bundle else None,
             "key": bundle.key_type if bundle else None,
             "profile": self.profile.value if self.profile else None,
+            "windows_2016": not self.is_too_new if bundle else None,
             "owner": self.owner or None,
             "problems": list(self.problems),
         }
@@ -77,12 +85,12 @@ class ShelfFile:
 def examine(
     file: str,
     data: bytes,
-    record: Record | None,
+    record: Record | RecordInvalid | None,
     passwords: Passwords,
     now: datetime,
     read: Read = pfx.decode,
 ) -> ShelfFile:
-    """Look at one file's bytes and its record; never raises for what the file holds.
+    """Look at one file's bytes and its record; never raises for what either holds.
 
     read: opens it with one password.
     """
@@ -92,22 +100,38 @@ def examine(
     try:
         bundle = decode(data, passwords, read)
     except BundleError as error:
-        is_whole = record is not None and record.vouches_for(data)
+        is_whole = isinstance(record, Record) and record.vouches_for(data)
         findings.append(_unreadable(file, error, is_whole=is_whole))
     else:
         findings += _judge(file, bundle, host, now)
         if len(passwords) > 1 and not _opens(data, passwords[0], read):
             findings.append(_mixed(file))
     findings += _ownership(file, data, record)
+    facts = _facts(data)
+    known = record if isinstance(record, Record) else None
     return ShelfFile(
         file=file,
         host=host,
         bundle=bundle,
-        profile=_profile(data),
-        owner=record.owner if record else "",
-        generation=record.generation if record else 0,
+        profile=facts.profile if facts else None,
+        owner=known.owner if known else "",
+        generation=known.generation if known else 0,
         findings=tuple(findings),
+        is_too_new=facts is not None and facts.is_too_new,
     )
+
+
+def unread(file: str, error: StoreError) -> ShelfFile:
+    """A file that the store itself does not give out."""
+    finding = Finding(
+        id="file-unreadable",
+        severity=Severity.ERROR,
+        subject=file,
+        what=str(error),
+        why="no server can read it",
+        do=error.hint,
+    )
+    return ShelfFile(file, None, findings=(finding,))
 
 
 def decode(data: bytes, passwords: Passwords, read: Read = pfx.decode) -> Bundle:
@@ -142,9 +166,9 @@ def _host(file: str, findings: list[Finding]) -> HostName | None:
         return None
 
 
-def _profile(data: bytes) -> PfxProfile | None:
+def _facts(data: bytes) -> PfxFacts | None:
     try:
-        return pfx.profile_of(data)
+        return read_facts(data)
     except BundleError:
         return None
 
@@ -235,7 +259,18 @@ def _refusal_id(bundle: Bundle, host: HostName | None, now: datetime) -> str:
     return "certificate-unsound"
 
 
-def _ownership(file: str, data: bytes, record: Record | None) -> list[Finding]:
+def _ownership(file: str, data: bytes, record: Record | RecordInvalid | None) -> list[Finding]:
+    if isinstance(record, RecordInvalid):
+        return [
+            Finding(
+                id="record-invalid",
+                severity=Severity.ERROR,
+                subject=file,
+                what=str(record),
+                why="a reader that demands signed records keeps its last good certificate",
+                do=record.hint or "publish the certificate again with --adopt",
+            )
+        ]
     if record is not None and record.state is State.RETIRED and record.vouches_for(data):
         return [
             Finding(

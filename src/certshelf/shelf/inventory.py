@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -10,7 +10,7 @@ from certshelf.bundle import pfx
 from certshelf.errors import RecordInvalid, StoreError
 from certshelf.finding import Finding, Severity
 from certshelf.names import SUFFIX, HostName
-from certshelf.shelf.files import Passwords, Read, ShelfFile, examine
+from certshelf.shelf.files import Passwords, Read, ShelfFile, examine, unread
 from certshelf.shelf.manifest import RECORDS, Manifest, Record, State, file_of_record
 from certshelf.shelf.verified import Checked, Verified
 from certshelf.store.base import Entry, LeavesOut, Store
@@ -51,19 +51,6 @@ def pfx_entries(store: Store) -> Iterator[Entry]:
     return (entry for entry in store.list() if entry.key.lower().endswith(SUFFIX))
 
 
-def inventory(
-    store: Store, manifest: Manifest, passwords: Passwords, now: datetime
-) -> Iterator[ShelfFile]:
-    """Look at every file, one at a time, so memory does not grow with their number.
-
-    A file that vanishes meanwhile is left out; one that cannot be read becomes a finding.
-    """
-    for entry in pfx_entries(store):
-        found = look_at(store, manifest, entry.key, passwords, now)
-        if found is not None:
-            yield found
-
-
 def look_at(
     store: Store,
     manifest: Manifest,
@@ -75,20 +62,12 @@ def look_at(
     """Everything about one file; None when it is not there. read: opens it with one password."""
     try:
         blob = store.get(file)
-        record, extra = _record(manifest, file)
+        record = _record(manifest, file)
     except StoreError as error:
         if error.retryable:
             raise
-        return ShelfFile(file, None, findings=(_store_finding(file, error),))
-    if blob is None:
-        return None
-    found = examine(file, blob.data, record, passwords, now, read)
-    if not extra:
-        return found
-    kept = tuple(f for f in found.findings if f.id != "file-foreign")
-    return ShelfFile(
-        found.file, found.host, found.bundle, found.profile, "", 0, findings=(*kept, extra)
-    )
+        return unread(file, error)
+    return None if blob is None else examine(file, blob.data, record, passwords, now, read)
 
 
 def verify(
@@ -97,23 +76,27 @@ def verify(
     passwords: Passwords,
     now: datetime,
     verified: Verified | None = None,
+    progress: Callable[[int], None] = lambda total: None,
 ) -> Iterator[Finding]:
     """Everything that is wrong with a shelf: of each file, among files, and of records.
 
     verified: what was found before; files that it knows at their present version are not read.
+    progress: called before each file, with the number of all.
     """
     verified = verified if verified is not None else Verified()
     records = {file_of_record(entry.key): entry.version for entry in store.list(RECORDS)}
     present: dict[str, str] = {}
-    for entry in pfx_entries(store):
-        checked = verified.find(entry.key, entry.version, records.get(entry.key), now)
+    entries = [(entry.key, entry.version) for entry in pfx_entries(store)]
+    for file, version in entries:
+        progress(len(entries))
+        checked = verified.find(file, version, records.get(file), now)
         if checked is None:
-            found = look_at(store, manifest, entry.key, passwords, now)
+            found = look_at(store, manifest, file, passwords, now)
             if found is None:
                 continue
-            verified.keep(found, entry.version, records.get(entry.key), now)
+            verified.keep(found, version, records.get(file), now)
             checked = Checked(found.host.ascii if found.host else "", 0.0, found.findings)
-        present[entry.key] = checked.host
+        present[file] = checked.host
         yield from checked.findings
     verified.forget_all_but(present.keys())
     yield from _left_out(store)
@@ -158,32 +141,14 @@ def _left_out(store: Store) -> Iterator[Finding]:
         )
 
 
-def _record(manifest: Manifest, file: str) -> tuple[Record | None, Finding | None]:
+def _record(manifest: Manifest, file: str) -> Record | RecordInvalid | None:
     if file != file.lower() or not file.endswith(SUFFIX):
-        return None, None  # certshelf writes lower case only; a share finds the other one's record
+        return None  # certshelf writes lower case only; a share finds the other one's record
     try:
         seen = manifest.read(file)
     except RecordInvalid as error:
-        return None, Finding(
-            id="record-invalid",
-            severity=Severity.ERROR,
-            subject=file,
-            what=str(error),
-            why="a reader that demands signed records keeps its last good certificate",
-            do=error.hint or "publish the certificate again with --adopt",
-        )
-    return (seen[0] if seen else None), None
-
-
-def _store_finding(file: str, error: StoreError) -> Finding:
-    return Finding(
-        id="file-unreadable",
-        severity=Severity.ERROR,
-        subject=file,
-        what=str(error),
-        why="no server can read it",
-        do=error.hint,
-    )
+        return error
+    return seen[0] if seen else None
 
 
 def _twins(hosts: dict[str, list[str]]) -> Iterator[Finding]:
@@ -206,8 +171,8 @@ def _twins(hosts: dict[str, list[str]]) -> Iterator[Finding]:
 
 def _vanished(manifest: Manifest, files: Set[str]) -> Iterator[Finding]:
     for file in sorted(files):
-        record, _ = _record(manifest, file)
-        if record is not None and record.state is State.PUBLISHED:
+        record = _record(manifest, file)
+        if isinstance(record, Record) and record.state is State.PUBLISHED:
             yield Finding(
                 id="file-vanished",
                 severity=Severity.ERROR,

@@ -80,7 +80,8 @@ class Publication:
 @dataclass(frozen=True, slots=True)
 class Order:
     """What to write and under which rules. adopt: take over files of others. older: let an older
-    certificate replace a newer one, as a signed rollback. read: opens what lies there."""
+    certificate replace a newer one, as a signed rollback. read: opens what lies there.
+    dry_run: decide, and write nothing."""
 
     bundle: Bundle
     data: bytes
@@ -90,6 +91,7 @@ class Order:
     adopt: bool = False
     older: bool = False
     read: Read = field(default_factory=PfxReader)
+    dry_run: bool = False
 
 
 def publish(
@@ -158,6 +160,9 @@ def _write(
     newer = _newer(order.bundle, there, record)
     if newer and not order.older:
         raise _older(file, order.bundle, newer)
+    outcome = Outcome.REPLACED if current else Outcome.NEW
+    if order.dry_run:
+        return Result(host, file, outcome, old_thumbprint=old_thumbprint)
     if current and history:
         history.add(file, current.data)
         if record is None:
@@ -175,7 +180,6 @@ def _write(
     record_version = manifest.write(pending, record_version)
     store.put(file, order.data, current.version if current else ABSENT)
     manifest.write(pending.narrowed(), record_version)
-    outcome = Outcome.REPLACED if current else Outcome.NEW
     return Result(host, file, outcome, old_thumbprint=old_thumbprint)
 
 

@@ -27,22 +27,24 @@ def rewrite(
     target: Shelf,
     *,
     foreign: bool = False,
+    dry_run: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> Iterator[Result | Skipped]:
     """Publish every readable file of source on target, as target encrypts.
 
     source and target may be one shelf whose password or profile was changed. Files that somebody
-    else wrote are left alone unless foreign. Safe to repeat: what is done is "unchanged".
+    else wrote are left alone unless foreign. dry_run: write nothing. Safe to
+    repeat: what is done is "unchanged".
     """
     for entry in pfx_entries(source.store):
-        outcome = _rewrite_file(source, target, entry.key, foreign)
+        outcome = _rewrite_file(source, target, entry.key, foreign, dry_run)
         progress()
         if outcome is not None:
             yield outcome
 
 
 def _rewrite_file(
-    source: Shelf, target: Shelf, file: str, foreign: bool
+    source: Shelf, target: Shelf, file: str, foreign: bool, dry_run: bool
 ) -> Result | Skipped | None:
     try:
         blob = source.store.get(file)
@@ -54,7 +56,9 @@ def _rewrite_file(
             return Skipped(file, "somebody else wrote it")
         host = HostName.from_file_name(file)
         bundle = decode(blob.data, source.passwords)
-        results = target.publish(bundle, [host], adopt=foreign, older=True, files=[file]).results
+        results = target.publish(
+            bundle, [host], adopt=foreign, older=True, files=[file], dry_run=dry_run
+        ).results
     except CertshelfError as error:
         return Skipped(file, str(error))
     return results[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 
@@ -82,6 +82,7 @@ class Shelf:
         adopt: bool = False,
         older: bool = False,
         files: Container[str] | None = None,
+        dry_run: bool = False,
         progress: Callable[[Result], None] = lambda result: None,
         make: Callable[[Bundle, Secret | None, PfxProfile], bytes] = prepare,
     ) -> Publication:
@@ -91,7 +92,8 @@ class Shelf:
         certificate that is expired, not yet valid or older than what lies there (unless older),
         a file that certshelf did not write (unless adopt). Safe to repeat: a file that already
         serves the bundle is left alone. A server sees the old file or the new, never a mix.
-        files: only these of the hosts' files. make: the PFX, as prepare() does.
+        files: only these of the hosts' files. make: the PFX, as prepare() does. dry_run: decide the
+        same, and write nothing.
         """
         names = tuple(hosts) if hosts is not None else bundle.names
         if not names:
@@ -104,6 +106,7 @@ class Shelf:
             now=self.clock.now(),
             adopt=adopt,
             older=older,
+            dry_run=dry_run,
         )
         return _publish.publish(
             self.store, self.manifest, order, names, self.history, progress, files
@@ -124,17 +127,37 @@ class Shelf:
         now = self.clock.now()
         return _inventory.look_at(self.store, self.manifest, file, self.passwords, now, read)
 
-    def inventory(self) -> Iterator[ShelfFile]:
-        """Every `*.pfx` of the top folder, in the store's order, one at a time."""
-        return _inventory.inventory(self.store, self.manifest, self.passwords, self.clock.now())
+    def files(self) -> list[str]:
+        """The names of every `*.pfx` of the top folder, in the store's order."""
+        return [entry.key for entry in _inventory.pfx_entries(self.store)]
 
-    def verify(self, verified: Verified | None = None) -> Iterator[Finding]:
-        """Everything that is to be said about the shelf; severity ERROR is what is wrong.
+    def inventory(self, files: Iterable[str] | None = None) -> Iterator[ShelfFile]:
+        """Every `*.pfx` of the top folder (or these), one at a time, so memory does not grow.
 
-        verified: what an earlier verify found, brought up to date by this one.
+        A file that vanishes meanwhile is left out; one that cannot be read becomes a finding.
         """
         now = self.clock.now()
-        return _inventory.verify(self.store, self.manifest, self.passwords, now, verified)
+        for file in self.files() if files is None else files:
+            found = _inventory.look_at(self.store, self.manifest, file, self.passwords, now)
+            if found is not None:
+                yield found
+
+    def among(self, present: Mapping[str, HostName | None]) -> Iterator[Finding]:
+        """What is wrong among files, such as two for one host; present: every file's host."""
+        return _inventory.among(self.store, self.manifest, present)
+
+    def verify(
+        self,
+        verified: Verified | None = None,
+        progress: Callable[[int], None] = lambda total: None,
+    ) -> Iterator[Finding]:
+        """Everything that is to be said about the shelf; severity ERROR is what is wrong.
+
+        verified: what an earlier verify found, brought up to date by this one. progress: called
+        before each file, with the number of all.
+        """
+        now = self.clock.now()
+        return _inventory.verify(self.store, self.manifest, self.passwords, now, verified, progress)
 
     def past(self, host: HostName) -> list[Past]:
         """Earlier versions of a host's files, newest first; empty when no history is kept."""
@@ -142,26 +165,31 @@ class Shelf:
             return []
         return [past for file in host.file_names() for past in self.history.of(file)]
 
-    def restore(self, host: HostName, version: str | None = None) -> Publication:
+    def restore(
+        self, host: HostName, version: str | None = None, *, dry_run: bool = False
+    ) -> Publication:
         """Publish an earlier version of a host's files again, as a signed rollback.
 
-        version: as past() names it; None for the newest. Raises ShelfError when there is none.
+        version: as past() names it; None for the newest. dry_run: write nothing. Raises ShelfError
+        when there is none.
         """
         for past in self.past(host):
             if version in (None, past.version):
                 data = self.history.read(past.file, past.version) if self.history else None
                 if data is not None:
-                    return self.publish(decode(data, self.passwords), [host], older=True)
+                    return self.publish(
+                        decode(data, self.passwords), [host], older=True, dry_run=dry_run
+                    )
         wanted = f"version {version}" if version else "earlier version"
         raise ShelfError(
             f"cannot restore {host}: no {wanted} is kept",
             hint=f"certshelf shelf history {host} lists what is kept",
         )
 
-    def adopt(self, host: HostName) -> tuple[str, ...]:
+    def adopt(self, host: HostName, *, dry_run: bool = False) -> tuple[str, ...]:
         """Take over a host's files that others wrote, without touching them; which were taken.
 
-        Raises ShelfError, BundleError or ForeignFile. Safe to repeat.
+        dry_run: which would be. Raises ShelfError, BundleError or ForeignFile. Safe to repeat.
         """
         owner, history = self._writer("adopt"), self._history()
         there = [f for f in host.file_names() if self.store.look(f) is not None]
@@ -178,17 +206,27 @@ class Shelf:
                 owner=owner,
                 passwords=self.passwords,
                 clock=self.clock,
+                dry_run=dry_run,
             )
         )
 
-    def give_back(self, host: HostName) -> tuple[str, ...]:
-        """Undo adopt(): put the originals back, forget the name; which files. Safe to repeat."""
+    def give_back(self, host: HostName, *, dry_run: bool = False) -> tuple[str, ...]:
+        """Undo adopt(): put the originals back, forget the name; which files. Safe to repeat.
+
+        dry_run: which would be given back.
+        """
         owner, history = self._writer("give back"), self._history()
         return tuple(
             file
             for file in host.file_names()
             if give_back(
-                self.store, self.manifest, history, file, owner=owner, now=self.clock.now()
+                self.store,
+                self.manifest,
+                history,
+                file,
+                owner=owner,
+                now=self.clock.now(),
+                dry_run=dry_run,
             )
         )
 

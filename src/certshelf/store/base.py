@@ -19,7 +19,7 @@ from threading import Event
 from typing import NewType, Protocol, runtime_checkable
 from zlib import crc32
 
-from certshelf.errors import StoreInvalidName
+from certshelf.errors import StoreCorrupt, StoreInvalidName
 from certshelf.secret import Secret
 
 MAX_BYTES = 1024 * 1024
@@ -200,6 +200,15 @@ def check_key(key: str) -> tuple[str, ...]:
     if "/".join(parts[:2]).lower() == LOCKS:
         raise StoreInvalidName(f"{LOCKS} belongs to the store itself")
     return parts
+
+
+def too_large(what: str, size: int) -> StoreCorrupt:
+    """The error for a file that is not read: it cannot be kept either, so nothing overwrites it."""
+    return StoreCorrupt(
+        f"{what}: it has {size:,} bytes, and no PFX has more than {MAX_BYTES:,}",
+        hint="look what it is and move it away by hand, then repeat: certshelf keeps what it"
+        " replaces, and this is more than it keeps",
+    )
 
 
 def lock_of(key: str) -> str:

@@ -42,6 +42,7 @@ from certshelf.store.base import (
     Version,
     check_folder,
     check_key,
+    too_large,
 )
 from certshelf.store.deadline import Deadline
 
@@ -167,11 +168,7 @@ class BucketStore:
         try:
             answer = self._library.get(self._bucket, key)
             if answer.meta["size"] > MAX_BYTES:
-                raise StoreCorrupt(
-                    f"{key} in {self._url} has {answer.meta['size']} bytes;"
-                    f" no PFX has more than {MAX_BYTES}",
-                    hint="look what it is, and remove it",
-                )
+                raise too_large(self._what("read", key), answer.meta["size"])
             return Blob(bytes(answer.bytes()), _version(answer.meta))
         except FileNotFoundError as error:
             _refuse_missing_bucket(error)

@@ -16,8 +16,8 @@ import os
 import stat
 from types import TracebackType
 
-from certshelf.errors import StoreBusy, StoreCorrupt, StoreInvalidName
-from certshelf.store.base import MAX_BYTES, Version
+from certshelf.errors import StoreBusy, StoreInvalidName
+from certshelf.store.base import MAX_BYTES, Version, too_large
 
 _HAS_DIR_FD = os.open in os.supports_dir_fd
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -174,10 +174,7 @@ def read_plain(fd: int, name: str, folder: str) -> tuple[bytes, os.stat_result]:
         before = os.fstat(fd)
         refuse_unless_plain(before, name, folder)
         if before.st_size > MAX_BYTES:
-            raise StoreCorrupt(
-                f"cannot read {name} in {folder}: {before.st_size} bytes, more than {MAX_BYTES}",
-                hint="no PFX is that large; move it away by hand",
-            )
+            raise too_large(f"cannot read {name} in {folder}", before.st_size)
         os.lseek(fd, 0, os.SEEK_SET)
         data = _read(fd, before.st_size)
         after = os.fstat(fd)

@@ -16,7 +16,6 @@ from certshelf.clock import Clock
 from certshelf.errors import (
     StoreBadCredentials,
     StoreBusy,
-    StoreCorrupt,
     StoreDenied,
     StoreError,
     StoreInvalidName,
@@ -24,7 +23,7 @@ from certshelf.errors import (
     StoreUnreachable,
 )
 from certshelf.store import smb_status as status
-from certshelf.store.base import MAX_BYTES, Version
+from certshelf.store.base import MAX_BYTES, Version, too_large
 from certshelf.store.deadline import Deadline
 from certshelf.store.smb_messages import Facts
 from certshelf.store.smb_wire import (
@@ -167,10 +166,7 @@ class Calls:
                 f"{key} in {self.url} is {thing}, no plain file", hint="look at it, and remove it"
             )
         if facts.size > MAX_BYTES:
-            raise StoreCorrupt(
-                f"{key} in {self.url} has {facts.size} bytes; no PFX has more than {MAX_BYTES}",
-                hint="look what it is, and remove it",
-            )
+            raise too_large(self.what("read", key), facts.size)
 
     def _attempt(self, job: Job[T], what: str, ends_at: float) -> T:
         with self.as_store_errors(what):

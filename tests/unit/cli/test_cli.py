@@ -6,17 +6,23 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from tests.support.bundles import make_bundle
 
 from certshelf import open_shelf
+from certshelf.bundle.model import PfxProfile
 from certshelf.cli.main import run
 from certshelf.resolve.resolver import Resolver
+from certshelf.secret import Secret, generate_password
 from certshelf.shelf.shelf import Shelf
 
+PASSWORD = generate_password()
 HEAVY = ("sqlalchemy", "alembic", "aiohttp", "rich", "dns", "uvicorn", "pydantic", "asyncio")
 
 
@@ -112,6 +118,7 @@ def test_shelf_ls_json_has_what_scripts_read(
         "not_after",
         "key",
         "profile",
+        "windows_2016",
         "owner",
         "problems",
     ]
@@ -259,3 +266,63 @@ def test_the_manifest_key_is_printed_as_a_reader_takes_it(
     mine = open_shelf(home=home)
     strict = Shelf(mine.store, mine.passwords[0], public_key=key)
     assert Resolver(strict).resolve("www.example.test") is not None
+
+
+def test_adopt_lists_what_is_wrong_among_files_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, shelf, password = tmp_path / "home", tmp_path / "ccs", tmp_path / "password"
+    password.write_text(PASSWORD.reveal())
+    shelf.mkdir()
+    old = make_bundle("old.test", days=1, start=datetime(2020, 1, 1, tzinfo=UTC))
+    for name, data in {
+        "a.test.pfx": make_bundle("a.test").to_pfx(PASSWORD),
+        "B.test.PFX": make_bundle("b.test").to_pfx(PASSWORD, PfxProfile.WINDOWS_2016),
+        "b.test.pfx": make_bundle("b.test").to_pfx(PASSWORD, PfxProfile.WINDOWS_2016),
+        "xn--bcher-kva.test.pfx": make_bundle("bücher.test").to_pfx(PASSWORD),
+        "B\u00dcCHER.test.pfx": make_bundle("bücher.test").to_pfx(PASSWORD),
+        "old.test.pfx": old.to_pfx(PASSWORD),
+        "other.test.pfx": make_bundle("else.test").to_pfx(PASSWORD),
+        "secret.test.pfx": make_bundle("secret.test").to_pfx(Secret("another")),
+        "weak.test.pfx": make_bundle("weak.test", key=rsa.generate_private_key(65537, 1024)).to_pfx(
+            PASSWORD
+        ),
+        "junk.test.pfx": b"junk",
+    }.items():
+        (shelf / name).write_bytes(data)
+    before = sorted(path.name for path in shelf.iterdir())
+    arguments = ["--store", str(shelf), "--password-file", str(password)]
+    assert run(["--home", str(home), "init", *arguments]) == 0
+    capsys.readouterr()
+    assert run(["--home", str(home), "shelf", "adopt"]) == 0
+    said = capsys.readouterr().out
+    for line in (
+        "B.test.PFX: file-twins: ",
+        "B\u00dcCHER.test.pfx: file-twins: ",
+        "old.test.pfx: expired: ",
+        "other.test.pfx: name-not-covered: ",
+        "secret.test.pfx: pfx-password: ",
+        "weak.test.pfx: certificate-unsound: ",
+        "junk.test.pfx: pfx-unreadable: ",
+    ):
+        assert line in said, said
+    too_new = next(line for line in said.splitlines() if line.startswith("too new for Windows"))
+    assert "a.test.pfx" in too_new and "b.test.pfx" not in too_new.lower().replace("b\u00fc", "")
+    assert sorted(path.name for path in shelf.iterdir() if path.name != ".certshelf") == before
+
+
+def test_dry_runs_of_the_command_line_write_nothing(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pem = tmp_path / "new.pem"
+    pem.write_bytes(make_bundle("www.example.test", "new.test").to_pem())
+    shelf = home.parent / "shelf"
+    before = {path: path.read_bytes() for path in shelf.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert run(["--home", str(home), "shelf", "put", "--dry-run", str(pem)]) == 0
+    said = capsys.readouterr().out
+    assert "would be new: new.test.pfx" in said
+    assert "would be replaced: www.example.test.pfx" in said
+    assert run(["--home", str(home), "shelf", "rewrite", "--dry-run"]) == 0
+    assert "would be unchanged: www.example.test.pfx" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in shelf.rglob("*") if path.is_file()} == before
