@@ -105,6 +105,8 @@ def _edit(
     if not fields:
         return
     records.tasks.edit(replace(wish, id=was.id, certificate_id=owner.id))
+    if (was.kind, was.settings, was.credential) != (wish.kind, wish.settings, wish.credential):
+        records.tasks.count_anew(was.id)  # else a run under way takes it for done
     data = {"task": was.name, "type": wish.kind, "fields": fields}
     records.events.append(now, "task.changed", owner.name, data)
 

@@ -108,6 +108,22 @@ def test_the_next_run_repairs_it_without_a_new_order(
     assert (web.status.state, web.status.failures) == (State.VALID, 0)
 
 
+def test_a_task_that_is_changed_before_the_next_run_is_done_again(
+    manager: Manager, tmp_path: Path
+) -> None:
+    for name in ("first", "other"):
+        (tmp_path / name).mkdir()
+    add(manager, "first", tmp_path / "first")
+    add(manager, "copy", tmp_path / "second")
+    assert not request(manager).ok
+    settings = {"store": str(tmp_path / "other")}
+    edit_task(manager, "web", "first", lambda task: replace(task, settings=settings))
+    (tmp_path / "second").mkdir()
+    assert request(manager).ok
+    assert len(list((tmp_path / "other").glob("*.pfx"))) == 2
+    assert outcomes(manager) == {"first": ["ok", "ok"], "copy": ["ok", "failed"]}
+
+
 def test_the_back_off_grows_with_each_failure(
     manager: Manager, tmp_path: Path, clock: FakeClock
 ) -> None:

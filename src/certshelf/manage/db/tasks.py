@@ -66,6 +66,11 @@ class Tasks:
         where = table.c.id == task.id
         rows.update(self._connection, table, where, values, f"task {task.name!r}")
 
+    def count_anew(self, task_id: int) -> None:
+        """Its runs are kept and count for no order: what they did is not what is wanted now."""
+        update = runs.update().where(runs.c.task_id == task_id).values(order_id=None)
+        self._connection.execute(update)
+
     def remove(self, task_id: int) -> None:
         """Forget one and its runs."""
         rows.delete(self._connection, table, table.c.id == task_id, f"task number {task_id}")
