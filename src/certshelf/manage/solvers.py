@@ -124,14 +124,15 @@ class Solvers:
                 server = name_server(_required(settings.get("server"), "--dns-server"))
                 zone = _required(settings.get("zone"), "--dns-zone")
                 algorithm = settings.get("algorithm") or "hmac-sha256"
-                return Rfc2136(server, zone, Tsig(username, secret, algorithm))
+                return Rfc2136(server, zone, Tsig(username or choice.credential, secret, algorithm))
             case "exec":
                 command = _required(settings.get("command"), "--dns-command")
                 return ExecHook(command.split("\n"), credential=secret)
             case "acme-dns":
                 url = _required(settings.get("server"), "--dns-server")
                 name = _required(settings.get("zone"), "--dns-zone").partition(".")[0]
-                return AcmeDns(AcmeDnsAccount(url, username, secret, name))
+                user = username or choice.credential
+                return AcmeDns(AcmeDnsAccount(url, user, secret, name))
             case "lexicon":
                 provider = _required(settings.get("provider"), "--dns-provider")
                 zone = _required(settings.get("zone"), "--dns-zone")
@@ -140,7 +141,7 @@ class Solvers:
         raise ConfigError("no DNS writer is chosen", hint="--dns " + "|".join(DNS_WRITERS))
 
     async def _secret(self, name: str) -> tuple[str, Secret]:
-        """The credential's user name (its own name when it has none) and its secret."""
+        """The credential's user name, "" when it has none, and its secret."""
         if not name:
             return "", Secret("")
 
@@ -148,7 +149,7 @@ class Solvers:
             found = records.credentials.find(name)
             secret = records.credentials.secret(name)
             note_use(records, name, "challenge", self._clock.now())
-            return (found.username if found else "") or name, secret
+            return found.username if found else "", secret
 
         username, secret = await self._desk.write(open_it)
         return username, await asyncio.to_thread(resolve, secret)

@@ -34,7 +34,6 @@ LEXICON = {
     "digitalocean": ("digitalocean", "auth_token"),
     "dgon": ("digitalocean", "auth_token"),
     "dnsimple": ("dnsimple", "auth_token"),
-    "gandi_livedns": ("gandi", "auth_token"),
     "hetzner": ("hetzner", "auth_token"),
     "linode": ("linode4", "auth_token"),
     "linode_v4": ("linode4", "auth_token"),
