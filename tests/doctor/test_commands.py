@@ -111,6 +111,7 @@ def test_a_member_that_serves_something_else_is_red_and_explained(cli: Cli, tmp_
         report = cli("doctor", status=1)
     assert red(found) == ["served-default-certificate"]
     assert "xn--bcher-kva.example.com.pfx  there" in text
+    assert "bücher.example.com.pfx  there" in text
     assert "do: " in text
     assert "ERROR    served-default-certificate" in report
 

@@ -18,7 +18,7 @@ from certshelf.names import HostName
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A file that is looked for, and whether it is there."""
+    """A file that is looked for (by IIS the Unicode name), and whether it is there."""
 
     file: str
     there: bool
@@ -63,12 +63,15 @@ def explain(host: HostName, context: Context) -> Story:
             file.host not in by_host or file.file == file.host.file_name()
         ):
             by_host[file.host] = file
+    names = {file.file for file in context.files or ()}
     candidates = host.candidates()
     answering = next((by_host[c] for c in candidates if c in by_host), None)
     return Story(
         host=host,
         bindings=tuple(_listeners(host, context)),
-        candidates=tuple(Candidate(c.file_name(), c in by_host) for c in candidates),
+        candidates=tuple(
+            Candidate(name, name in names) for c in candidates for name in c.file_names()
+        ),
         file=answering,
         certificate=_managed(host, answering, context),
         served=tuple(s for s in context.served or () if s.target.name == host),
