@@ -176,7 +176,7 @@ class _Reader:
                 ended.cancel()
 
     def _say_ready(self, offers: list[str]) -> None:
-        print("ready", *offers, flush=True)
+        print(" ".join(["ready", *offers]) + "\n", end="", flush=True)  # one write, one line
         self._log.event("ready", shelf=self._settings.shelf, offers=" ".join(offers))
 
     async def _read_again(self, source: LiveSource, adapters: Adapters) -> None:
