@@ -17,14 +17,13 @@ from certshelf.manage.model import ManagedCertificate, Mode
 from certshelf.manage.wish import sorted_out
 
 _SPKI = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-_MAX_BYTES = 64 * 1024
 
 
 def read_csr_file(file: Path) -> bytes:
     """What is in a CSR's file, not judged yet; PemUnreadable when it cannot be read."""
     try:
         with file.open("rb") as stream:
-            return stream.read(_MAX_BYTES + 1)
+            return stream.read(csr.MAX_BYTES + 1)
     except OSError as error:
         raise PemUnreadable(f"cannot read {file}: {error.strerror}") from error
 

@@ -18,7 +18,7 @@ from certshelf.bundle.model import PrivateKey
 from certshelf.errors import BundleRefused, KeyUnsupported, PemUnreadable
 from certshelf.issue.acme.identifiers import Identifier, identifiers
 
-_MAX_BYTES = 64 * 1024
+MAX_BYTES = 64 * 1024
 _BLOCK = re.compile(
     rb"-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----([A-Za-z0-9+/=\s]{1,65536})"
     rb"-----END (?:NEW )?CERTIFICATE REQUEST-----"
@@ -46,8 +46,8 @@ def read(data: bytes) -> x509.CertificateSigningRequest:
     Raises PemUnreadable for what is none, BundleRefused for a wrong signature or a CSR of no use
     here, KeyUnsupported for a key that no server of a farm serves, NameInvalid for a bad name.
     """
-    if len(data) > _MAX_BYTES:
-        raise PemUnreadable(f"a CSR of more than {_MAX_BYTES:,} bytes is not read")
+    if len(data) > MAX_BYTES:
+        raise PemUnreadable(f"a CSR of more than {MAX_BYTES:,} bytes is not read")
     blocks = _BLOCK.findall(data)
     if len(blocks) > 1 or (not blocks and b"-----BEGIN" in data):
         raise PemUnreadable(f"{len(blocks)} CSRs in the text", hint="give a file with one CSR")
