@@ -202,6 +202,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._idle.cancel()
         if self._slow is not None:
             self._slow.cancel()
+            self._slow = None
         self._endpoint.leave(self)
         if not self._gone.done():
             self._gone.set_result(None)
@@ -253,7 +254,11 @@ class _Connection(asyncio.BufferedProtocol):
                 self._slow = self._loop.create_task(self._answer_later(answer, request))
 
     async def _answer_later(self, answer: Coroutine[None, None, Answer], request: Request) -> None:
-        self._send(await answer, request)
+        try:
+            self._send(await answer, request)
+        except BaseException:  # a fault of ours: the client is not left waiting, asyncio logs it
+            self._transport.abort()
+            raise
         self._slow = None
         if not self._is_full:
             self._transport.resume_reading()

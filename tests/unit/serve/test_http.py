@@ -109,6 +109,28 @@ def test_a_name_that_is_being_loaded_is_awaited() -> None:
     assert asyncio.run(run()).endswith(BUNDLE.to_pem())
 
 
+def test_a_fault_while_a_name_is_awaited_leaves_no_client_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = FakeSource(index={"www.one.test.pfx"}, arriving={"www.one.test.pfx"})
+
+    def broken(self: PemCache, bundle: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    async def run() -> bytes:
+        async with endpoint(source, io.StringIO()) as ask:
+            asking = asyncio.create_task(ask(get(f"/{PATH}/cert?server_name=www.one.test")))
+            await asyncio.sleep(0)
+            source.put("www.one.test", BUNDLE)
+            try:
+                return await asking
+            except ConnectionResetError:
+                return b""
+
+    monkeypatch.setattr(PemCache, "of", broken)
+    assert asyncio.run(run()) == b""
+
+
 def test_an_unchanged_certificate_is_not_sent_again() -> None:
     target = f"/{PATH}/cert?server_name=www.one.test"
     (answer,) = answers(get(target, f'If-None-Match: "{BUNDLE.sha256}"'))
