@@ -14,6 +14,7 @@ from sqlalchemy import (
     Connection,
     Row,
     Text,
+    bindparam,
     cast,
     func,
     literal,
@@ -37,6 +38,13 @@ from certshelf.manage.model import (
     check_name,
 )
 from certshelf.names import HostName
+
+_BY_NAME = select(table).where(table.c.name == bindparam("of"))
+_BY_ID = select(table).where(table.c.id == bindparam("of"))
+_HOSTS_OF = (
+    select(hosts.c.host).where(hosts.c.certificate_id == bindparam("of")).order_by(hosts.c.position)
+)
+_CHANGE = table.update().where(table.c.id == bindparam("of"))
 
 
 class Certificates:
@@ -67,13 +75,15 @@ class Certificates:
 
     def find(self, name: str) -> ManagedCertificate | None:
         """The one of that name, or None."""
-        return next(iter(self._select(table.c.name == name)), None)
+        row = self._connection.execute(_BY_NAME, {"of": name}).first()
+        return None if row is None else self._with_hosts(row)
 
     def by_id(self, certificate_id: int) -> ManagedCertificate:
         """The one that an order, a task or a bundle belongs to."""
-        for found in self._select(table.c.id == certificate_id):
-            return found
-        raise rows.missing(f"certificate number {certificate_id}")
+        row = self._connection.execute(_BY_ID, {"of": certificate_id}).first()
+        if row is None:
+            raise rows.missing(f"certificate number {certificate_id}")
+        return self._with_hosts(row)
 
     def all(self) -> list[ManagedCertificate]:
         """All of them, by name."""
@@ -160,9 +170,9 @@ class Certificates:
 
     def set_status(self, certificate_id: int, status: CertificateStatus) -> None:
         """Store how it stands; the wish stays as it is."""
-        what = f"certificate number {certificate_id}"
-        where = table.c.id == certificate_id
-        rows.update(self._connection, table, where, rows.columns(status), what)
+        values = rows.columns(status) | {"of": certificate_id}
+        if self._connection.execute(_CHANGE, values).rowcount == 0:
+            raise rows.missing(f"certificate number {certificate_id}")
 
     def remove(self, name: str) -> None:
         """Forget it, its orders, its tasks and its issued bundles; the shelf is not touched."""
@@ -200,6 +210,10 @@ class Certificates:
         ]
         if values:
             self._connection.execute(hosts.insert(), values)
+
+    def _with_hosts(self, row: Row[Any]) -> ManagedCertificate:
+        names = self._connection.execute(_HOSTS_OF, {"of": row.id}).scalars()
+        return _from_row(row, list(names))
 
     def _select(self, where: ColumnElement[bool]) -> list[ManagedCertificate]:
         """Certificates by name, their hosts fetched in one more query."""

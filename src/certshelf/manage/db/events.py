@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from certshelf.errors import RecordError
 from certshelf.manage.db.tables import event as table
@@ -16,6 +16,9 @@ from certshelf.manage.model import Event
 
 _HEAD = "event-head"  # its row is made with the schema
 _PAGE = 1000
+_READ_HEAD = select(meta.c.value).where(meta.c.key == _HEAD)
+_LOCK_HEAD = _READ_HEAD.with_for_update()
+_MOVE_HEAD = meta.update().where(meta.c.key == _HEAD).values(value=bindparam("head"))
 
 
 class Events:
@@ -65,9 +68,7 @@ class Events:
         waiting, self._waiting = self._waiting, []
         self._connection.execute(table.insert(), waiting)
         seq, digest = self._locked_head
-        self._connection.execute(
-            meta.update().where(meta.c.key == _HEAD).values(value=f"{seq} {digest}")
-        )
+        self._connection.execute(_MOVE_HEAD, {"head": f"{seq} {digest}"})
 
     def after(self, seq: int = 0, *, limit: int = _PAGE) -> list[Event]:
         """The entries after number seq, oldest first, at most limit."""
@@ -112,8 +113,7 @@ class Events:
         return self._read_head()
 
     def _read_head(self, *, lock: bool = False) -> tuple[int, str]:
-        found = select(meta.c.value).where(meta.c.key == _HEAD)
-        value = self._connection.execute(found.with_for_update() if lock else found).scalar_one()
+        value = self._connection.execute(_LOCK_HEAD if lock else _READ_HEAD).scalar_one()
         seq, _, digest = value.partition(" ")
         return int(seq), digest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from certshelf.manage.db import rows
 from certshelf.manage.db.sealing import Sealer
@@ -14,6 +14,12 @@ from certshelf.manage.model import IssuedRecord
 from certshelf.secret import Secret
 
 _KEY = "key_sealed"
+_OF = (
+    select(table)
+    .where(table.c.certificate_id == bindparam("of"))
+    .order_by(table.c.generation.desc())
+    .limit(bindparam("most"))
+)
 
 
 class Issued:
@@ -49,9 +55,8 @@ class Issued:
 
     def of(self, certificate_id: int, limit: int = 20) -> list[IssuedRecord]:
         """The bundles of a certificate, newest first."""
-        found = select(table).where(table.c.certificate_id == certificate_id)
-        ordered = found.order_by(table.c.generation.desc()).limit(limit)
-        return [_from_row(row) for row in self._connection.execute(ordered)]
+        found = self._connection.execute(_OF, {"of": certificate_id, "most": limit})
+        return [_from_row(row) for row in found]
 
     def by_thumbprint(self, thumbprint: str) -> IssuedRecord | None:
         """The bundle of that thumbprint (SHA-1, upper hex), or None."""

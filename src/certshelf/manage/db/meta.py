@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from certshelf.manage.db.tables import meta as table
+
+_VALUE = select(table.c.value).where(table.c.key == bindparam("of"))
 
 
 class Meta:
@@ -15,7 +17,7 @@ class Meta:
 
     def get(self, key: str) -> str | None:
         """The value, or None."""
-        return self._connection.execute(select(table.c.value).where(table.c.key == key)).scalar()
+        return self._connection.execute(_VALUE, {"of": key}).scalar()
 
     def put(self, key: str, value: str) -> None:
         """Store a value, whether or not there was one."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, bindparam, func, select
 
 from certshelf.errors import RecordStale
 from certshelf.manage.db import rows
@@ -23,6 +23,10 @@ from certshelf.manage.model import ChallengeRecord, OrderRecord, State, Step
 from certshelf.secret import Secret
 
 _KEY = "key_sealed"
+_OPEN_OF = select(table).where(table.c.is_open & (table.c.certificate_id == bindparam("of")))
+_OF_HOLDER = table.update().where(
+    (table.c.id == bindparam("of")) & (table.c.generation == bindparam("held"))
+)
 _FIXED = frozenset({"id", "certificate_id", "generation", "lease_owner", "lease_until", _KEY})
 
 
@@ -70,8 +74,7 @@ class Orders:
 
     def open_of(self, certificate_id: int) -> OrderRecord | None:
         """The open order of a certificate, or None."""
-        where = table.c.is_open & (table.c.certificate_id == certificate_id)
-        row = self._connection.execute(select(table).where(where)).first()
+        row = self._connection.execute(_OPEN_OF, {"of": certificate_id}).first()
         return None if row is None else _from_row(row)
 
     def of(self, certificate_id: int, limit: int = 20) -> list[OrderRecord]:
@@ -184,8 +187,8 @@ class Orders:
         return [_from_row(row) for row in self._connection.execute(found)]
 
     def _change(self, order: OrderRecord, values: dict[str, Any]) -> None:
-        where = (table.c.id == order.id) & (table.c.generation == order.generation)
-        if self._connection.execute(table.update().where(where).values(values)).rowcount == 0:
+        whole = {**values, "of": order.id, "held": order.generation}
+        if self._connection.execute(_OF_HOLDER, whole).rowcount == 0:
             raise RecordStale(f"order number {order.id} was taken over by another manager")
 
 

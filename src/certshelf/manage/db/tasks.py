@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from certshelf.deploy.triggers import Outcome, Phase, Trigger
 from certshelf.manage.db import rows
@@ -13,6 +13,11 @@ from certshelf.manage.db.tables import task_run as runs
 from certshelf.manage.model import Task, TaskRun, check_name
 
 _MAX_LOG = 64 * 1024
+_OF = (
+    select(table)
+    .where(table.c.certificate_id == bindparam("of"))
+    .order_by(table.c.phase.desc(), table.c.position, table.c.id)
+)
 
 
 class Tasks:
@@ -37,9 +42,7 @@ class Tasks:
 
     def of(self, certificate_id: int) -> list[Task]:
         """All tasks of a certificate: before, then after, each by position."""
-        found = select(table).where(table.c.certificate_id == certificate_id)
-        ordered = found.order_by(table.c.phase.desc(), table.c.position, table.c.id)
-        return [_task(row) for row in self._connection.execute(ordered)]
+        return [_task(row) for row in self._connection.execute(_OF, {"of": certificate_id})]
 
     def all(self) -> list[Task]:
         """Every task of every certificate."""
