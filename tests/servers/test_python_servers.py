@@ -26,7 +26,7 @@ from certshelf.store.folder import FolderStore
 from tests.support.bundles import CA, make_bundle
 from tests.support.ports import free_port
 from tests.support.server_process import Process
-from tests.support.tls_probe import Load
+from tests.support.tls_probe import Load, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -315,11 +315,23 @@ def folder_of(shelf: Shelf) -> Path:
     return Path(shelf.store.url.removeprefix("file://"))
 
 
+def is_copied(shelf: Shelf, cache: Path, names: int) -> bool:
+    """Whether the disk cache of several processes holds what lies on the shelf."""
+    copies = list(cache.glob("*.pfx"))
+    same = [c.read_bytes() == (folder_of(shelf) / c.name).read_bytes() for c in copies]
+    return len(same) == names and all(same)
+
+
 def tell_the_story(
-    shelf: Shelf, port: int, bundles: dict[str, Bundle], *, keeps_alive: bool = True
+    shelf: Shelf,
+    port: int,
+    bundles: dict[str, Bundle],
+    *,
+    keeps_alive: bool = True,
+    cache: Path | None = None,
 ) -> None:
     """Many names, a renewal under load, an open connection, a late and an unknown name, garbage,
-    and at last no shelf at all."""
+    and at last no shelf at all. cache: of a server with several processes."""
     for sni, bundle in bundles.items():
         assert served(port, sni) == bundle.leaf_der
     with connect(port, "www.a.test") as kept:
@@ -338,6 +350,8 @@ def tell_the_story(
     assert served(port, "late.test") == bundles["late.test"].leaf_der
     with pytest.raises((ssl.SSLError, OSError)):
         connect(port, "unknown.test")
+    if cache is not None:
+        assert wait_until(lambda: is_copied(shelf, cache, len(bundles)))
     folder = folder_of(shelf)
     (folder / "www.a.test.pfx").write_bytes(b"garbage")
     assert served(port, "www.a.test") == renewed.leaf_der
@@ -373,7 +387,8 @@ def test_gunicorn_serves_every_name_come_what_may(
     shelf: Shelf, bundles: dict[str, Bundle], worker: str
 ) -> None:
     with gunicorn(shelf, worker) as port:
-        tell_the_story(shelf, port, bundles)
+        cache = folder_of(shelf).parent / worker / "cache"
+        tell_the_story(shelf, port, bundles, cache=cache)
 
 
 def test_h2_through_hypercorn_needs_configure(shelf: Shelf) -> None:
