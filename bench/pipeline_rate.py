@@ -1,11 +1,13 @@
-"""Certificates a minute and CPU a certificate: certshelf, certbot's library, certbot, one Pebble.
+"""Certificates a minute and CPU each: certshelf, the acme library, certbot and lego, one Pebble.
 
-    python bench/pipeline_rate.py [--n 200] [--library 200] [--certbot 5]
+    python bench/pipeline_rate.py [--n 400] [--library 200] [--certbot 20] [--lego 30]
+                                  [--memory 500,5000]
 
 All sides ask the same Pebble in the same run, http-01, looking at orders every 100 ms. certshelf
 does the whole pipeline: order, key sealed, records, PFX written, published and read back. The
 library runs in 32 threads and writes the same PFX with the same rounds. certbot runs as users run
-it, one process a certificate. A side that is not installed is left out.
+it, one process a certificate, and so does lego. A side that is not installed is left out. 0 leaves
+a side out. Memory is measured with the local CA, each number of orders in a process of its own.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ from certshelf.bundle.model import Bundle, PfxProfile
 from certshelf.manage import publishing, steps
 from certshelf.manage.certificates import add_certificate
 from certshelf.manage.desk import Desk
-from certshelf.manage.issuers import AcmeWish, add_acme
+from certshelf.manage.issuers import AcmeWish, add_acme, add_local_ca
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import ChallengeChoice
 from certshelf.manage.pipeline import Run, request_many
@@ -249,12 +251,70 @@ def certbot(folder: Path, ca: Pebble, n: int, sides: list[Side]) -> None:
             subprocess.run([*argv, "-d", f"c{i}.example.test"], env=env, check=True)
 
 
+# --- lego, one process each
+
+
+def lego(folder: Path, ca: Pebble, n: int, sides: list[Side]) -> None:
+    program = shutil.which("lego")
+    if program is None:
+        print("lego is not installed: left out (apt install lego)")
+        return
+    env = {**os.environ, "LEGO_CA_CERTIFICATES": str(ca.ca_file)}
+    argv = [program, "--accept-tos", "--server", ca.directory_url, "--path", str(folder / "lego")]
+    argv += ["--email", "bench@example.test", "--key-type", "ec256"]
+    argv += ["--http", f"--http.port=:{ca.http_port}"]
+
+    def run(name: str) -> None:
+        subprocess.run([*argv, "--domains", name, "run"], env=env, check=True, capture_output=True)
+
+    run("warm-lego.example.test")
+    with measured("lego, one process each", n, ca, sides):
+        for i in range(n):
+            run(f"g{i}.example.test")
+
+
+# --- memory
+
+
+def memory_of(n: int) -> int:
+    """Peak resident memory, in kB, of a process that issues n certificates by the local CA."""
+    out = subprocess.run(
+        [sys.executable, __file__, "--orders", str(n)], check=True, capture_output=True, text=True
+    )
+    return int(out.stdout)
+
+
+def issue_locally(n: int) -> int:
+    """Issue and publish n certificates; this process's peak resident memory in kB (Linux)."""
+    errors: list[str] = []
+
+    def done(name: str, run: Run) -> None:
+        if run.error:
+            errors.append(f"{name}: {run.error}")
+
+    with tempfile.TemporaryDirectory() as folder, manager_in(Path(folder)) as manager:
+        with manager.database.write() as records:
+            add_local_ca(records, "local", manager.clock)
+        for i in range(n):
+            add_certificate(manager, certificate(f"n{i}", f"n{i}.example.test", issuer="local"))
+        asyncio.run(request_many(manager, [f"n{i}" for i in range(n)], done))
+    if errors:
+        raise SystemExit(f"{len(errors)} failed, the first: {errors[0]}")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=200)
+    parser.add_argument("--n", type=int, default=400)
     parser.add_argument("--library", type=int, default=200)
-    parser.add_argument("--certbot", type=int, default=5)
+    parser.add_argument("--certbot", type=int, default=20)
+    parser.add_argument("--lego", type=int, default=30)
+    parser.add_argument("--memory", default="500,5000", help="orders, or nothing")
+    parser.add_argument("--orders", type=int, default=0, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.orders:
+        print(issue_locally(given.orders))
+        return 0
     sides: list[Side] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -265,6 +325,8 @@ def main() -> int:
                 library(folder, ca, given.library, sides)
             if given.certbot:
                 certbot(folder, ca, given.certbot, sides)
+            if given.lego:
+                lego(folder, ca, given.lego, sides)
     print(f"{'side':<28}{'n':>6}{'a minute':>12}{'CPU ms each':>14}{'requests each':>16}")
     for side in sides:
         print(
@@ -282,6 +344,8 @@ def main() -> int:
         print(
             f"certshelf against {other.name}: {rate:.1f} times the rate, {cpu:.1f} times less CPU"
         )
+    for n in map(int, filter(None, given.memory.split(","))):
+        print(f"peak memory of {n} orders: {memory_of(n) / 1024:.0f} MiB")
     return 0
 
 

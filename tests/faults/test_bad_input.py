@@ -199,13 +199,14 @@ NAMES = [
     bad_name("space", "a b.test", "'a b.test'", SPACE),
     bad_name("control", "a\x07.test", r"'a\x07.test'", SPACE),
     bad_name("nul", "a\0.test", r"'a\x00.test'", SPACE),
-    bad_name(
+    Row(
         "IP address",
-        "192.0.2.1",
-        "'192.0.2.1'",
-        "it is an IP address, and a shelf holds host names only",
+        "shelf history 192.0.2.1",
+        1,
+        f"{NAME}'192.0.2.1': it is an IP address, and a shelf holds host names only",
     ),
-    bad_name("IPv6 address", "2001:db8::1", "'2001:db8::1'", "it holds ':'"),
+    Row("IPv6 address", "shelf history 2001:db8::1", 1, f"{NAME}'2001:db8::1': it holds ':'"),
+    bad_name("address and port", "192.0.2.1:443", "'192.0.2.1:443'", "it holds ':'"),
     bad_name("empty label", "a..test", "'a..test'", "it has an empty label"),
     bad_name("parent folder", "../../etc", "'../../etc'", "it holds '/'"),
     bad_name("backslash", "..\\up", r"'..\\up'", r"it holds '\\'"),
@@ -275,7 +276,7 @@ CERTIFICATES = [
         "no hosts",
         "cert add",
         2,
-        "error: give HOSTS, with a --name if wanted, or --from-bindings FILE",
+        "error: give HOSTS or --csr FILE, with a --name, or --from-bindings FILE",
     ),
     Row("unknown command", "cert destroy", 2, "error: No such command 'destroy'."),
 ]

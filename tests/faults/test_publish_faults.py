@@ -22,6 +22,7 @@ PASSWORD = generate_password()
 KEY = Ed25519PrivateKey.generate()
 HOST = HostName.parse("a.test")
 WRITES = 3  # the record, the PFX, the narrowed record
+NEW_WRITES = 2  # the first record of a name vouches for nothing old: it is narrow already
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the publisher is a forked child")
 
@@ -74,10 +75,14 @@ def in_a_killed_child(action: object) -> int:
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # the fork is meant
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("write", range(1, WRITES + 1))
-@pytest.mark.parametrize("first", [True, False], ids=["new", "renewed"])
+@pytest.mark.parametrize(
+    ("first", "write"),
+    [(True, write) for write in range(1, NEW_WRITES + 1)]
+    + [(False, write) for write in range(1, WRITES + 1)],
+    ids=lambda value: {True: "new", False: "renewed"}[value] if isinstance(value, bool) else None,
+)
 def test_a_publisher_killed_at_any_write(
-    tmp_path: Path, write: int, when: str, first: bool
+    tmp_path: Path, first: bool, write: int, when: str
 ) -> None:
     old, new = make_bundle("a.test"), make_bundle("a.test")
     if not first:

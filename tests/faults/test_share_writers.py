@@ -191,7 +191,8 @@ def test_a_publish_over_an_old_file_takes_seventeen_round_trips(samba: Samba) ->
     store = samba.store(samba.new_folder())
     shelf = Shelf(store, Secret("x" * 32), owner="test")
     host = HostName.parse("www.example.com")
-    assert shelf.publish(make_bundle(host.ascii)).ok
+    for _ in range(2):  # the first renewal makes the folder of the locks
+        assert shelf.publish(make_bundle(host.ascii)).ok
     chain, asked = Wire._chain, []
 
     def counted(self: Wire, *requests: object, allow: dict[int, int] | None = None) -> list[bytes]:

@@ -179,7 +179,8 @@ def _write(
     pending = replace(pending, rollback=newer is not None)
     record_version = manifest.write(pending, record_version)
     store.put(file, order.data, current.version if current else ABSENT)
-    manifest.write(pending.narrowed(), record_version)
+    if pending.previous_sha256:  # a new file's record vouches for nothing else already
+        manifest.write(pending.narrowed(), record_version)
     return Result(host, file, outcome, old_thumbprint=old_thumbprint)
 
 
