@@ -107,7 +107,7 @@ def certshelf(folder: Path, ca: Pebble, n: int, sides: list[Side]) -> dict[str, 
 
 
 def prepare(manager: Manager, ca: Pebble, n: int) -> None:
-    wish = AcmeWish(ca.directory_url, ca.ca_file, poll_interval=0.1)
+    wish = AcmeWish(ca.directory_url, ca.ca_file, poll_interval=0.1, requests_per_second=0)
     with manager.database.write() as records:
         add_acme(records, "pebble", wish, manager.clock)
     choice = ChallengeChoice("http-01", settings={"port": str(ca.http_port)})

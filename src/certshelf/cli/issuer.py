@@ -102,6 +102,9 @@ def add_local(
 @click.option("--fallback", multiple=True, help="Who signs when this one cannot; repeatable.")
 @click.option("--poll-interval", type=click.FloatRange(min=0.1), help="Seconds between looks.")
 @click.option("--timeout", type=click.FloatRange(min=1), help="Seconds for a request.  [30]")
+@click.option(
+    "--requests-per-second", type=click.FloatRange(min=0), help="From here; 0: no limit.  [200]"
+)
 @output.as_json
 @click.pass_obj
 def add(

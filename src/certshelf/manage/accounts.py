@@ -20,7 +20,8 @@ from certshelf.errors import ConfigError, CredentialError, RecordError
 from certshelf.issue.acme import account as acme
 from certshelf.issue.acme import jws
 from certshelf.issue.acme.account import Account, ExternalBinding
-from certshelf.issue.acme.client import TIMEOUT_S, AcmeClient, ClientSettings
+from certshelf.issue.acme.client import REQUESTS, TIMEOUT_S, AcmeClient, ClientSettings
+from certshelf.issue.acme.limits import Rate
 from certshelf.issue.acme.retry import Polling
 from certshelf.manage.credentials import note_use
 from certshelf.manage.model import (
@@ -52,7 +53,16 @@ def client_settings(issuer: IssuerRecord) -> ClientSettings:
         ca_file=Path(ca_file) if ca_file else None,
         timeout_s=float(issuer.settings.get("timeout") or TIMEOUT_S),
         in_flight=IN_FLIGHT,
+        requests=request_rate(issuer),
     )
+
+
+def request_rate(issuer: IssuerRecord) -> Rate | None:
+    """How fast it may be asked; `requests_per_second` of its settings, where 0 is no limit."""
+    wish = issuer.settings.get("requests_per_second")
+    if wish is None:
+        return REQUESTS
+    return Rate(float(wish), max(1.0, float(wish) / 2)) if wish else None
 
 
 def polling(issuer: IssuerRecord) -> Polling:

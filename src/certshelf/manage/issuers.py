@@ -61,7 +61,8 @@ class AcmeWish:
     directory: a URL or the name of a known CA. ca_file: PEM roots of the CA's own server. email:
     for the account. eab: key id and base64url MAC key of an external account binding. profile,
     preferred_chain: of certificates that name none. poll_interval: seconds between looks at an
-    order when the CA names none. timeout: seconds for one whole request.
+    order when the CA names none. timeout: seconds for one whole request. requests_per_second: from
+    this machine, 0 for as many as it answers (a CA of one's own); None for a public CA's default.
     """
 
     directory: str
@@ -73,6 +74,7 @@ class AcmeWish:
     fallbacks: tuple[str, ...] = ()
     poll_interval: float | None = None
     timeout: float | None = None
+    requests_per_second: float | None = None
 
 
 def add_acme(records: Records, name: str, wish: AcmeWish, clock: Clock) -> IssuerRecord:
@@ -103,6 +105,7 @@ def add_acme(records: Records, name: str, wish: AcmeWish, clock: Clock) -> Issue
         "preferred_chain": wish.preferred_chain,
         "poll_interval": wish.poll_interval,
         "timeout": wish.timeout,
+        "requests_per_second": wish.requests_per_second,
         "limits": "letsencrypt" if "acme-v02.api.letsencrypt.org" in url else "",
     }
     now = clock.now()
@@ -183,6 +186,7 @@ def issuer_json(records: Records, name: str) -> dict[str, object]:
         "preferred_chain": settings.get("preferred_chain"),
         "poll_interval": settings.get("poll_interval"),
         "timeout": settings.get("timeout"),
+        "requests_per_second": settings.get("requests_per_second"),
         "eab_credential": settings.get("eab_credential"),
         "fallbacks": list(record.fallbacks),
         "account": (account.kid or None) if account else None,

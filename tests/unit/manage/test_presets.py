@@ -8,7 +8,10 @@ import pytest
 from tests.support.homes import manager_in
 
 from certshelf.errors import ConfigError
+from certshelf.issue.acme.client import REQUESTS
 from certshelf.issue.acme.known import KNOWN
+from certshelf.issue.acme.limits import Rate
+from certshelf.manage.accounts import client_settings
 from certshelf.manage.budget import LETS_ENCRYPT, NONE, limits_of
 from certshelf.manage.issuers import AcmeWish, add_acme
 from certshelf.manage.model import IssuerRecord
@@ -45,3 +48,13 @@ def test_buypass_is_refused_with_what_happened_to_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="buypass") as caught:
         add(tmp_path, AcmeWish("buypass"))
     assert "ended" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("wish", "rate"), [(None, REQUESTS), (0, None), (10, Rate(10, 5)), (0.5, Rate(0.5, 1))]
+)
+def test_how_fast_a_ca_is_asked_is_set_for_an_issuer_and_0_is_no_limit(
+    tmp_path: Path, wish: float | None, rate: Rate | None
+) -> None:
+    record = add(tmp_path, AcmeWish("https://ca.test/dir", requests_per_second=wish))
+    assert client_settings(record).requests == rate

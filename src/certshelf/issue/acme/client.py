@@ -37,7 +37,7 @@ _MAX_NONCES = 256
 _NONCE_TRIES = 10  # a CA that refuses every fifth nonce by chance refuses ten in 10^7 requests
 _SHORT_WAIT_S = 5.0
 # Let's Encrypt takes 250 requests a second from one address (letsencrypt.org/docs/rate-limits)
-_REQUESTS = Rate(per_second=200, burst=100)
+REQUESTS = Rate(per_second=200, burst=100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class ClientSettings:
     ca_file: Path | None = None
     timeout_s: float = TIMEOUT_S
     in_flight: int = 32
-    requests: Rate | None = _REQUESTS
+    requests: Rate | None = REQUESTS
     orders: Rate | None = None
     user_agent: str = "certshelf"
 
@@ -98,6 +98,7 @@ class AcmeClient:
         self._gates: dict[str, Gate] = {}
         rate = settings.requests
         self._requests = Bucket.full(rate, clock.now()) if rate else None
+        self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> AcmeClient:
         return self
@@ -238,13 +239,14 @@ class AcmeClient:
         )
 
     async def _take_request(self) -> None:
-        while self._requests is not None:
+        if self._requests is None:
+            return
+        async with self._turn:  # one waits for the next token: all would wake for each
             now = self.clock.now()
-            taken = self._requests.take(now)
-            if not isinstance(taken, datetime):
-                self._requests = taken
-                return
-            await self.sleep((taken - now).total_seconds())
+            while isinstance(taken := self._requests.take(now), datetime):
+                await self.sleep((taken - now).total_seconds())
+                now = self.clock.now()
+            self._requests = taken
 
     def _refuse(self, response: Response) -> None:
         """Raise what an answer of 300 and above means."""
