@@ -19,12 +19,13 @@ from certshelf.manage.manager import Manager
 from certshelf.manage.model import ChallengeChoice
 from certshelf.manage.pipeline import Run, request_certificate
 from certshelf.manage.preview import preview_certificate
-from certshelf.manage.trial import change_account_key, try_certificate
+from certshelf.manage.trial import ask_issuer, change_account_key, try_certificate
 from tests.support.homes import manager_in
 from tests.support.pebble import Pebble, pebble
 from tests.support.ports import free_port
 from tests.support.reader import ReaderProcess, ShelfFolder
 from tests.support.records import certificate
+from tests.support.scripted_ca import scripted_ca
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 FARM = (ChallengeChoice("http-01", settings={"farm": "yes"}),)
@@ -134,6 +135,22 @@ def test_two_accounts_at_one_ca_cannot_have_one_key(manager: Manager, ca: Pebble
         asyncio.run(change_account_key(manager, "twin", "spare"))
     with pytest.raises(RecordError):
         asyncio.run(change_account_key(manager, "spare", "nobody"))
+
+
+def test_a_key_of_another_account_at_the_same_ca_is_not_taken(tmp_path: Path) -> None:
+    with scripted_ca() as scripted, manager_in(tmp_path) as manager:
+        with manager.database.write() as records:
+            for name, end in (("one", ""), ("two", "?the-same")):
+                wish = AcmeWish(scripted.directory_url + end)
+                add_acme(records, name, wish, manager.clock)
+        for name in ("one", "two"):
+            asyncio.run(ask_issuer(manager, name))
+        with manager.database.read() as records:
+            before = account_thumbprint(records, "two")
+        with pytest.raises(ConfigError, match="another account"):
+            asyncio.run(change_account_key(manager, "two", "one"))
+        with manager.database.read() as records:
+            assert account_thumbprint(records, "two") == before
 
 
 def test_a_webroot_above_the_shelf_is_found_by_the_doctor(manager: Manager, tmp_path: Path) -> None:

@@ -389,6 +389,26 @@ def test_a_restarted_ca_costs_each_of_many_requests_one_refusal_at_most() -> Non
     world(story)
 
 
+def test_after_a_refusal_without_a_nonce_those_left_over_are_not_tried_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(w: World) -> None:
+        post = functools.partial(w.client.post, w.step.account.url, None, w.step.account.signer)
+        await asyncio.gather(*(post() for _ in range(20)))
+        held, fetched = len(w.client._nonces), w.ca.counts["nonce"]
+        monkeypatch.setattr(ScriptedCa, "_fresh", lambda ca: {})
+        w.ca.fault("account", status=400, type="badNonce")
+        refused = asyncio.create_task(post())
+        while not w.client.bad_nonces:
+            await asyncio.sleep(0)
+        monkeypatch.undo()
+        await refused
+        assert held > 1
+        assert w.ca.counts["nonce"] == fetched + 1
+
+    world(story)
+
+
 def test_a_ca_that_refuses_every_nonce_is_given_up_for_now() -> None:
     async def story(w: World) -> None:
         w.ca.fault("new-order", times=50, status=400, type="badNonce")

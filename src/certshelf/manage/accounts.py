@@ -209,8 +209,14 @@ async def _change_key(
     also: Callable[[Records], None],
 ) -> Account:
     """The change at the CA, unless it was made before, and in the records. also: written there."""
-    if await acme.find(client, new_key) is None:
+    known = await acme.find(client, new_key)
+    if known is None:
         account = await acme.roll_over(client, account, new_key)
+    elif known.url != account.url:
+        raise ConfigError(
+            f"another account at the CA of {issuer.name} has that key already, and a key has one",
+            hint="keep the account's own key, or use one issuer for both",
+        )
     rolled = replace(account, key=new_key)
 
     def settle(records: Records) -> None:

@@ -147,6 +147,8 @@ class AcmeClient:
                 except AcmeProblem as problem:
                     if problem.type == "badNonce":
                         self.bad_nonces += 1
+                        if not nonce:  # against section 6.5: then those left over are no better
+                            self._nonces.clear()
                         continue
                     self._keep(nonce)
                     raise

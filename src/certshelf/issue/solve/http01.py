@@ -14,7 +14,7 @@ import aiohttp
 from aiohttp import web
 
 from certshelf.challenge import HTTP01_PREFIX, TOKEN, Challenge, stateless_answer
-from certshelf.errors import ChallengeFailed, ConfigError
+from certshelf.errors import CertshelfError, ChallengeFailed, ConfigError
 
 _MAX_ASKING = 4
 """Requests that look for a host's account at the same time; strangers may send any number."""
@@ -121,7 +121,7 @@ class Http01Responder:
         self._asking += 1
         try:
             thumbprint = await self._thumbprint(urlsplit(f"//{request.host}").hostname or "")
-        except ValueError:  # the host is none
+        except (ValueError, CertshelfError):  # the host is none, or cannot be looked up now
             return None
         finally:
             self._asking -= 1
@@ -131,15 +131,17 @@ class Http01Responder:
 async def answers_already(host: str, port: int, thumbprint: str) -> bool:
     """Whether this machine's port answers any token for that host and account: our service's does.
 
-    host: the name that is proved. port: on loopback. It asks once, with a token made up for it.
+    host: the name or address that is proved. port: on loopback. It asks once, with a token made up
+    for it.
     """
+    shown = f"[{host}]" if ":" in host else host
     token = secrets.token_urlsafe(32)
     url = f"http://127.0.0.1:{port}{HTTP01_PREFIX}{token}"
     timeout = aiohttp.ClientTimeout(total=_ASK_S)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(url, headers={"Host": host}, allow_redirects=False) as answer,
+            session.get(url, headers={"Host": shown}, allow_redirects=False) as answer,
         ):
             text = await answer.content.read(1024)
     except (aiohttp.ClientError, TimeoutError, OSError):
