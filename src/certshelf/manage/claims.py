@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from certshelf.errors import CertshelfError, RecordStale
+from certshelf.errors import CertshelfError, IssuerUnreachable, RateLimited, RecordStale
 from certshelf.manage.engine import Engine
 from certshelf.manage.model import ChallengeRecord, ManagedCertificate, OrderRecord
 from certshelf.manage.steps import Work
@@ -46,7 +46,11 @@ def _extend(records: Records, orders: list[OrderRecord], until: datetime) -> Non
 
 
 async def tidy_up(engine: Engine) -> None:
-    """Take away the challenge answers that orders left behind which a crash ended."""
+    """Take away the challenge answers that orders left behind which a crash ended.
+
+    A CA that gives no answer is waited for once, and not for each of its orders.
+    """
+    silent: set[str] = set()
 
     def ask(records: Records) -> list[tuple[ChallengeRecord, OrderRecord, ManagedCertificate]]:
         found = []
@@ -56,8 +60,12 @@ async def tidy_up(engine: Engine) -> None:
         return found
 
     for record, order, certificate in await engine.desk.read(ask):
+        if order.issuer in silent:
+            continue
         try:
             signer = await engine.acme(order.issuer)
             await signer.clean_up(record, certificate)
+        except (IssuerUnreachable, RateLimited):
+            silent.add(order.issuer)
         except CertshelfError:
             continue  # it is harmless; the next run tries again
