@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import struct
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Event, Thread
+from types import ModuleType
 
 import pytest
 
 from certshelf.store import watching
-from certshelf.store.base import ANY, HIDDEN
+from certshelf.store.base import ANY, HIDDEN, Entry, Version
 from certshelf.store.folder import FolderStore
 from certshelf.store.inotify import parse_events
+from certshelf.store.watching import watch_folder
 
 Watch = Callable[[FolderStore], "Queue[frozenset[str]]"]
 
@@ -81,6 +85,39 @@ def _until_said(said: Queue[frozenset[str]], key: str, act: Callable[[], object]
         if key in keys:
             return
     pytest.fail(f"nobody said that {key} changed")
+
+
+def test_without_a_watch_left_for_this_user_the_folder_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more(path: str) -> int | None:
+        raise OSError(errno.ENOSPC, "limit of watches", path)
+
+    def no_more_either(*paths: object, **settings: object) -> Iterator[object]:
+        raise OSError("OS file watch limit reached")
+
+    watchfiles = ModuleType("watchfiles")
+    monkeypatch.setattr(watchfiles, "watch", no_more_either, raising=False)
+    monkeypatch.setitem(sys.modules, "watchfiles", watchfiles)
+    monkeypatch.setattr(watching, "open_inotify", no_more)
+    store = FolderStore(tmp_path)
+    stop = Event()
+    stop.set()  # one listing, and it ends
+    assert list(store.watch(stop)) == []
+
+
+def test_the_first_file_of_an_empty_folder_is_told_by_its_listing() -> None:
+    class Filled:
+        is_local = False
+
+        def __init__(self) -> None:
+            entry = Entry("a.pfx", 1, Version("1"), datetime.now(UTC))
+            self._listings = [iter(()), iter((entry,))]
+
+        def list(self, folder: str = "") -> Iterator[Entry]:
+            return self._listings.pop(0)
+
+    assert next(watch_folder(Filled(), "", Event())) == {"a.pfx"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")

@@ -13,7 +13,7 @@ from certshelf.errors import BundleError
 from certshelf.secret import Secret
 
 CPU_LIMIT_S = 4
-"""For one file: about five times what the slowest accepted one needs."""
+"""For one file: about twice what the slowest accepted one needs (docs/reference/pfx.md)."""
 _ORPHAN_SECONDS = 5.0
 
 

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
-from threading import Lock, Timer
+from threading import Event, Lock, Timer
 
 from certshelf.bundle import pem
 from certshelf.bundle.child import CPU_LIMIT_S
@@ -122,7 +122,13 @@ class GuardedChild:
             raise PfxError("no child process to read it in: this one was closed")
         process = self._process = self._process or self._start()
         assert process.stdin is not None and process.stdout is not None  # noqa: S101  as started
-        deadline = Timer(self._timeout_s, process.kill)
+        late = Event()
+
+        def give_up() -> None:
+            late.set()  # first: the child's end is noticed before kill() has returned
+            process.kill()
+
+        deadline = Timer(self._timeout_s, give_up)
         deadline.daemon = True
         deadline.start()
         answer = None
@@ -132,11 +138,10 @@ class GuardedChild:
         except OSError:
             pass  # it ended before it read all
         finally:
-            is_late = deadline.finished.is_set()
             deadline.cancel()
         if answer is None:
             self._end()
-            if is_late:
+            if late.is_set():
                 raise _too_long(f"{self._timeout_s:g} s")
             if process.returncode == _OUT_OF_CPU < 0:
                 raise _too_long(f"{CPU_LIMIT_S} s of CPU")

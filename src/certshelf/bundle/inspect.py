@@ -34,6 +34,8 @@ MAX_ROUNDS = 1_000_000
 # A key's bag: RSA 4096 has 2,400 bytes. OpenSSL tests the primes of an RSA key when it loads it,
 # 0.2 s for 4096 bits and 3 s for 8192: a larger key would be a bomb of its own.
 MAX_KEY_BYTES = 2_600
+# RC2 with 40 bits is in no library of ours, and Python is slow: this much takes 0.1 to 0.3 s.
+MAX_RC2_BYTES = 64 * 1024
 # Beyond these a file needs 10 ms and more of CPU; the old derivation is slow Python here. An ECDSA
 # key's bag has under 300 bytes, one of RSA 1024 over 600.
 QUICK_ROUNDS = 20_000
@@ -169,6 +171,7 @@ def guard(data: bytes) -> PfxFacts:
     """
     facts = read_facts(data)
     _refuse_unreadable(facts.algorithms)
+    _refuse_much_rc2(facts.sealed)
     _refuse_many(facts.keys)
     if not facts.keys and not facts.encrypted_contents:
         raise PfxKeyMissing(
@@ -196,6 +199,13 @@ def _refuse_unreadable(algorithms: Iterable[Algorithm]) -> None:
         if not alg.readable(algorithm.oids):
             what = f"algorithm not supported here: {algorithm.name} for its {algorithm.purpose}"
             raise PfxUnsupported(what, hint=_REWRITE)
+
+
+def _refuse_much_rc2(contents: Iterable[Sealed]) -> None:
+    size = sum(len(one.content) for one in contents if one.oids[0] in alg.RC2)
+    if size > MAX_RC2_BYTES:
+        what = f"{size:,} bytes encrypted with RC2: {MAX_RC2_BYTES:,} are accepted"
+        raise PfxHostile(what, hint="write the file anew with AES-256 or 3DES")
 
 
 def _refuse_many(keys: int) -> None:

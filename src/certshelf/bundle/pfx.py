@@ -68,13 +68,17 @@ def decode(data: bytes, password: Secret | None) -> Bundle:
     """Read PKCS#12 bytes, whoever wrote them.
 
     The guard runs first, so that a hostile file costs under 10 ms; then encrypted content is opened
-    and counted by us, so that no file beyond the limits reaches the library. At most about 1 s of
-    CPU for the largest file that is accepted.
+    and counted by us, so that no file beyond the limits reaches the library. At most about 2 s of
+    CPU for the slowest file that is accepted.
     Raises one of the six kinds of PfxError, KeyMismatch or KeyUnsupported.
     """
     facts = guard(data)
     secret = _password_bytes(password) if password else None
-    guard_inside(facts, [plain for one in facts.sealed for plain in _unsealed(one, secret)])
+    contents = [plain for one in facts.sealed for plain in _unsealed(one, secret)]
+    try:
+        guard_inside(facts, contents)
+    except PfxUnreadable as error:  # a wrong password's rubbish may begin like a sequence
+        raise _wrong_password() from error
     found = _load(data, secret, facts)
     certificates = [c for c in (found.cert, *found.additional_certs) if c is not None]
     if len(certificates) > MAX_BAGS:

@@ -21,8 +21,6 @@ from certshelf.bundle.inspect import Sealed
 from certshelf.bundle.rc2 import decrypt_cbc as rc2_cbc
 from certshelf.errors import PfxHostile, PfxUnreadable
 
-MAX_RC2_BYTES = 64 * 1024
-"""RC2 with 40 bits is in no library of ours, and Python is slow: this much takes about 0.2 s."""
 _KEY, _VECTOR = 1, 2  # what the key derivation is asked for (RFC 7292 appendix B.3)
 _PBES2_KEYS = {"AES-128-CBC": 16, "AES-192-CBC": 24, "AES-256-CBC": 32, "3DES-CBC": 24}
 _PBE_KEYS = {"RC4-128": 16, "RC4-40": 5, "3DES": 24, "3DES-2KEY": 16, "RC2-128": 16, "RC2-40": 5}
@@ -32,7 +30,6 @@ def unseal(sealed: Sealed, password: bytes | None) -> list[bytes]:
     """What the content is by each form of the password that fits; nothing when none does.
 
     password: UTF-8; None or empty for a file without one, which has two forms in PKCS#12.
-    Raises PfxHostile for more RC2 than a chain needs.
     """
     attempts = _by_pbes2 if sealed.oids[0] == alg.PBES2 else _by_pkcs12
     found = []
@@ -78,11 +75,6 @@ def _by_pkcs12(sealed: Sealed, password: bytes) -> bytes:
     vector = _derive(_VECTOR, sealed, password, 8)
     if not name.startswith("RC2"):
         return _cbc(old.TripleDES(key), vector, sealed.content)
-    if len(sealed.content) > MAX_RC2_BYTES:
-        raise PfxHostile(
-            f"{len(sealed.content):,} bytes encrypted with RC2: {MAX_RC2_BYTES:,} are accepted",
-            hint="write the file anew with AES-256 or 3DES",
-        )
     return _unpadded(rc2_cbc(key, vector, sealed.content), 8)
 
 

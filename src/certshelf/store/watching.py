@@ -44,7 +44,8 @@ def watch_folder(store: Listable, path: str, stop: Event) -> Iterator[frozenset[
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
                 return
-            descriptor = None  # the user's limit of watches is reached
+            yield from _poll(store, stop)  # the user's limit is reached, for watchfiles as well
+            return
         if descriptor is not None:
             yield from _hints(changed_files(descriptor, stop))
             return
@@ -89,7 +90,8 @@ def _poll(store: Listable, stop: Event) -> Iterator[frozenset[str]]:
         now = _listing(store)
         took = time.monotonic() - began
         if now is not None:
-            changed = frozenset(key for key, _ in now.items() ^ (known or now).items())
+            before = now if known is None else known  # an empty folder was seen, too
+            changed = frozenset(key for key, _ in now.items() ^ before.items())
             known = now
             if changed:
                 yield changed

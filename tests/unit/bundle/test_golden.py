@@ -11,12 +11,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tests.support.blind import blind_children
 
 from certshelf import errors
+from certshelf.bundle import inspect, pfx
 from certshelf.bundle.guarded import decode_guarded
-from certshelf.bundle.inspect import read_facts
+from certshelf.bundle.inspect import MAX_RC2_BYTES, read_facts
 from certshelf.bundle.model import PfxProfile
 from certshelf.bundle.pfx import decode
 from certshelf.bundle.rc2 import decrypt_cbc
-from certshelf.bundle.unseal import MAX_RC2_BYTES, unseal
+from certshelf.bundle.unseal import unseal
 from certshelf.secret import Secret
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "pfx"
@@ -118,6 +119,15 @@ def test_what_is_encrypted_is_opened_and_looked_at_first(name: str) -> None:
         assert unseal(sealed, b"other") == []
 
 
+def test_what_a_wrong_password_makes_of_it_may_look_like_a_sequence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rubbish = bytes.fromhex("30 03 02 7f 00")
+    monkeypatch.setattr(pfx, "unseal", lambda sealed, password: [rubbish])
+    with pytest.raises(errors.PfxPasswordWrong):
+        decode(_read("modern"), Secret("other"))
+
+
 def test_rc2_opens_what_its_rfc_encrypted() -> None:
     """RFC 2268 section 5: those of its examples whose whole key counts."""
     for key, plain, cipher in (
@@ -127,11 +137,16 @@ def test_rc2_opens_what_its_rfc_encrypted() -> None:
         assert decrypt_cbc(bytes.fromhex(key), bytes(8), bytes.fromhex(cipher)).hex() == plain
 
 
-def test_more_rc2_than_a_chain_needs_is_refused() -> None:
-    (sealed,) = read_facts(_read("rc2-40")).sealed
-    huge = replace(sealed, content=bytes(MAX_RC2_BYTES + 8))
-    with pytest.raises(errors.PfxHostile, match="encrypted with RC2"):
-        unseal(huge, b"golden")
+def test_more_rc2_than_a_chain_needs_is_refused_also_in_many_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    facts = read_facts(_read("rc2-40"))
+    (sealed,) = facts.sealed
+    piece = replace(sealed, content=bytes(MAX_RC2_BYTES // 4 + 8))
+    huge = replace(facts, sealed=(piece,) * 4)
+    monkeypatch.setattr(inspect, "read_facts", lambda data: huge)
+    with pytest.raises(errors.PfxHostile, match="65,568 bytes encrypted with RC2"):
+        decode(_read("rc2-40"), PASSWORD)
 
 
 @pytest.mark.slow

@@ -72,6 +72,28 @@ def test_after_a_file_without_end_another_process_opens_the_next(child: GuardedC
     assert child.pid != first
 
 
+def test_a_deadline_is_told_though_the_end_of_the_child_is_seen_first(
+    child: GuardedChild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, kill, end = threading.Event(), subprocess.Popen.kill, GuardedChild._end
+    ends: list[int | None] = []
+
+    def slow_kill(process: subprocess.Popen[bytes]) -> None:
+        kill(process)
+        seen.wait(20)
+
+    def noted_end(child: GuardedChild) -> None:
+        ends.append(child.pid)
+        seen.set()
+        end(child)
+
+    monkeypatch.setattr(subprocess.Popen, "kill", slow_kill)
+    monkeypatch.setattr(GuardedChild, "_end", noted_end)
+    with pytest.raises(PfxHostile, match="not read within 2 s"):
+        child.decode(BOMB, PASSWORD)
+    assert len(ends) == 1  # it is not opened a second time
+
+
 def test_the_limit_of_cpu_is_for_each_file_anew() -> None:
     if not hasattr(signal, "SIGXCPU"):
         pytest.skip("this system limits no process's CPU")
