@@ -56,6 +56,14 @@ def test_any_other_hook_is_named_and_never_taken_over(command: str) -> None:
 # --- challenges
 
 
+@pytest.mark.parametrize("port", ["\N{SUPERSCRIPT TWO}", "9" * 5000, "65536", "-1", "0", "x"])
+def test_a_port_that_is_none_is_to_do_by_hand(port: str) -> None:
+    choices, (note,) = counterparts.own_http01(port)
+    assert (choices, note[:15]) == ((), "to do by hand: ")
+    (choice,), _ = counterparts.rfc2136(HOSTS, "192.0.2.1", port, "k", "hmac-sha256")
+    assert choice.settings["server"] == "192.0.2.1:53"
+
+
 def test_a_web_root_for_each_host_is_a_choice_for_each() -> None:
     choices, _ = counterparts.webroots({"a.test": "/srv/a", "b.test": "/srv/b"})
     assert [(c.pattern, c.settings["webroot"]) for c in choices] == [
@@ -166,8 +174,7 @@ def test_acme_shs_dns_script_is_called_with_its_own_functions(tmp_path: Path) ->
     (tmp_path / "dnsapi/dns_x.sh").write_text(
         'dns_x_add() { echo "add $1 $2 $TOKEN"; }\ndns_x_rm() { echo "rm $1 $2"; return 3; }\n'
     )
-    (choice,), _ = counterparts.acme_sh_script(tmp_path, "dns_x")
-    command = choice.settings["command"].split("\n")
+    command = counterparts.acme_sh_argv(tmp_path, "dns_x")
 
     def call(action: str) -> tuple[int, str]:
         argv = [*command, action, "_acme-challenge.a.test.", "v-1"]
@@ -178,17 +185,26 @@ def test_acme_shs_dns_script_is_called_with_its_own_functions(tmp_path: Path) ->
     assert call("cleanup") == (3, "rm _acme-challenge.a.test v-1")
 
 
-def test_a_name_that_is_no_dns_script_is_not_called(tmp_path: Path) -> None:
+def test_a_name_that_is_no_dns_script_is_in_no_command(tmp_path: Path) -> None:
     for script in ("dns_../x", "dns_x;id", "dns_", "dns_x\ny"):
-        assert counterparts.acme_sh_script(tmp_path, script)[0] == (), script
+        choices, (note,) = counterparts.acme_sh_script(tmp_path, script)
+        assert (choices, "--dns-command" in note) == ((), False), script
+
+
+def test_no_program_of_an_imported_folder_is_run_before_the_administrator_says_so() -> None:
+    api, _ = acmesh.read(GOLDEN / "acmesh")
+    (change,) = plan_import([api], [], [], CertificateSettings())
+    assert change.wish is not None
+    assert change.wish.challenges == ()
+    (note,) = [note for note in change.notes if "its names" in note]
+    assert note.startswith("to do by hand: its names are proved by dns-01 (dns_none); when you")
+    assert note.endswith(" --dns-command dns_none")
 
 
 def test_acme_shs_ways_and_reload_command_have_counterparts() -> None:
-    api, old = acmesh.read(GOLDEN / "acmesh")
+    _, old = acmesh.read(GOLDEN / "acmesh")
     assert [choice.settings for choice in old.choices] == [{"webroot": "/var/www/html"}]
     assert [task.settings for task in old.tasks] == [{"name": "nginx", "action": "reload"}]
-    (choice,) = api.choices
-    assert choice.settings["command"].endswith("acmesh\ndns_none")
 
 
 # --- win-acme and Certify

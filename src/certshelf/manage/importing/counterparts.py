@@ -21,6 +21,7 @@ from certshelf.names import HostName
 
 BY_HAND = "to do by hand: "
 _DNS_SCRIPT = re.compile(r"dns_[a-z0-9_]{1,40}", re.ASCII)
+_PORT = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 _SHELL = re.compile(r"[|&;<>()$`*?~{}\[\]#!\n\\]")
 _ACTIONS = {
     "reload": "reload",
@@ -50,7 +51,7 @@ def own_http01(port: str) -> Proof:
     """A responder of the tool's own; port: where it listens, "" or 80 for the usual one."""
     if not port or port == "80":
         return (ChallengeChoice("http-01"),), ()
-    if port.isdigit() and 0 < int(port) < 65536:
+    if _is_port(port):
         return (ChallengeChoice("http-01", settings={"port": port}),), ()
     return (), (f"{BY_HAND}its http-01 port is no port: {port[:20]}",)
 
@@ -80,7 +81,7 @@ def rfc2136(
     if algorithm.lower() not in ALGORITHMS:
         why = f"its TSIG key is {algorithm[:40] or 'unknown'}: make one of {ALGORITHMS[0]}"
         return (), (f"{BY_HAND}its names are proved by dns-01 (rfc2136); {why}",)
-    number = port if port.isdigit() and 0 < int(port) < 65536 else "53"
+    number = port if _is_port(port) else "53"
     where = f"[{address}]:{number}" if address.version == 6 else f"{address}:{number}"
     zone = zone_of(hosts)
     if not zone:
@@ -115,15 +116,25 @@ def dns_provider(hosts: Sequence[HostName], provider: str) -> Proof:
 
 
 def acme_sh_script(home: Path, script: str) -> Proof:
-    """A DNS script of acme.sh, run by our exec hook with the tokens that acme.sh keeps."""
+    """A DNS script of acme.sh: what to type so that it runs by our exec hook with its tokens there.
+
+    It is never chosen here: the manager would run programs that came with the imported folder.
+    """
     known = home.absolute() / "dnsapi" / f"{script}.sh"
+    how = f"{BY_HAND}its names are proved by dns-01 ({script[:40]})"
     if not _DNS_SCRIPT.fullmatch(script) or not str(known).isprintable():
-        return (), (f"{BY_HAND}its names are proved by dns-01 ({script[:40]}): --challenge dns-01",)
+        return (), (f"{how}: --challenge dns-01",)
+    options = " ".join(f"--dns-command {shlex.quote(word)}" for word in acme_sh_argv(home, script))
+    return (), (
+        f"{how}; when you trust {home.absolute()}, whose programs the manager runs from then on: "
+        f"certshelf cert edit NAME --challenge dns-01 --dns exec {options}",
+    )
+
+
+def acme_sh_argv(home: Path, script: str) -> list[str]:
+    """The command of an exec hook that runs a DNS script of acme.sh, which stays installed."""
     wrapper = Path(__file__).with_name("acme_sh_hook.sh")
-    command = "\n".join(["sh", str(wrapper), str(home.absolute()), script])
-    choice = ChallengeChoice("dns-01", settings={"dns": "exec", "command": command})
-    why = f"acme.sh stays installed: its {known} writes TXT, and this manager must be able to read"
-    return (choice,), (f"{why} that folder",)
+    return ["sh", str(wrapper), str(home.absolute()), script]
 
 
 def hook(label: str, command: str, phase: Phase) -> tuple[Task | None, str]:
@@ -156,6 +167,10 @@ def service_task(name: str, action: str, phase: Phase) -> Task | None:
     except ConfigError:
         return None
     return Task(0, record_name(f"{action}-{name}"), Service.kind, phase, settings=settings)
+
+
+def _is_port(text: str) -> bool:
+    return _PORT.fullmatch(text) is not None and int(text) < 65536
 
 
 def _words(command: str) -> list[str]:
