@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -35,6 +36,7 @@ TYPES = ("http-01", "dns-01", "tls-alpn-01", "dns-persist-01")
 FOR_ADDRESSES = ("http-01", "tls-alpn-01")
 """What can prove an IP address (RFC 8738 section 4): there is no name to write a record at."""
 DNS_WRITERS = ("rfc2136", "exec", "acme-dns", "lexicon")
+_PORT = re.compile(r"[1-9][0-9]{0,4}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +243,9 @@ def problems(choices: Sequence[ChallengeChoice]) -> None:
             raise ConfigError(f"no challenge {choice.type!r}", hint="one of " + ", ".join(TYPES))
         if choice.type == "dns-01" and choice.settings.get("dns") not in DNS_WRITERS:
             raise ConfigError("dns-01 needs --dns " + "|".join(DNS_WRITERS))
+        port = choice.settings.get("port", "")
+        if port and not (_PORT.fullmatch(port) and int(port) < 65536):
+            raise ConfigError(f"{choice.type}: {port[:20]!r} is no port", hint="1 to 65535")
         if choice.settings.get("dns") == "rfc2136":
             name_server(_required(choice.settings.get("server"), "--dns-server"))
             _required(choice.settings.get("zone"), "--dns-zone")

@@ -265,6 +265,19 @@ def test_a_dry_run_says_what_could_not_be_done(
     assert listed(cli, capsys) == {}
 
 
+@pytest.mark.parametrize("port", ["65536", "-1", "0", "http", "\N{SUPERSCRIPT TWO}", "9" * 5000])
+def test_a_challenge_on_no_port_is_refused(
+    cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str], port: str
+) -> None:
+    """One in the records would keep the service from listening on any port."""
+    file = tmp_path / "certs.toml"
+    choice = f'challenges = [{{ type = "http-01", settings = {{ port = "{port}" }} }}]\n'
+    file.write_text('[[certificate]]\nname = "a"\nhosts = ["a.test"]\n' + choice, "utf-8")
+    assert cli("apply", file) == 1
+    assert "is no port" in capsys.readouterr().err
+    assert listed(cli, capsys) == {}
+
+
 def test_apply_makes_all_changes_or_none(
     cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
