@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ from certshelf.manage.db.database import Database, open_database
 from certshelf.manage.db.rotation import rotate_keys
 from certshelf.manage.db.tables import metadata
 from certshelf.manage.keyring import KeyRing
-from certshelf.manage.model import CertificateStatus, Credential, State, Step
+from certshelf.manage.model import CertificateStatus, Credential, CredentialKind, State, Step
 from certshelf.secret import Secret
 from tests.support.postgres import postgres
 from tests.support.records import certificate
@@ -60,6 +61,22 @@ def test_all_migrations_in_a_row_give_the_tables(url: str) -> None:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
     engine.dispose()
+
+
+def test_what_the_first_schema_held_is_there_after_an_upgrade(url: str, tmp_path: Path) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        migrate.upgrade(connection, "0001")
+        insert = "INSERT INTO credential (name, kind, username, comment, sealed) VALUES "
+        connection.execute(text(insert + "('dns', 'token', 'u', '', 'x')"))
+    engine.dispose()
+    wanted = certificate("web", "a.test")
+    with (
+        closing(open_database(url, KeyRing(tmp_path / "keys.json"))) as database,
+        database.write() as records,
+    ):
+        assert records.credentials.all() == [Credential("dns", CredentialKind.TOKEN, "u")]
+        assert replace(records.certificates.add(wanted), id=0) == wanted
 
 
 def test_records_come_back_as_they_were_stored(database: Database) -> None:
