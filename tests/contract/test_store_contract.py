@@ -112,7 +112,7 @@ def test_absent_makes_a_new_file_once(store: Store) -> None:
     assert store.get(KEY) == Blob(b"one", version)
 
 
-def test_an_expected_version_is_replaced_and_a_stale_one_is_not(store: Store) -> None:
+def test_8_an_expected_version_is_replaced_and_a_stale_one_is_not(store: Store) -> None:
     first = store.put(KEY, b"one", ANY)
     second = store.put(KEY, b"two", first)
     with pytest.raises(StoreConflict) as caught:

@@ -92,7 +92,7 @@ def killed_put(root: Path, call: str, nth: int, expect: str) -> int:
 @posix
 @pytest.mark.slow
 @pytest.mark.parametrize(("call", "nth"), STEPS)
-def test_a_writer_killed_while_it_replaces_leaves_old_or_new_whole(
+def test_3_a_writer_killed_while_it_replaces_leaves_old_or_new_whole(
     root: Path, call: str, nth: int
 ) -> None:
     store = FolderStore(root)
@@ -478,7 +478,7 @@ def test_a_target_that_windows_holds_open_is_retried(
 
 
 @pytest.mark.parametrize("call", ["replace", "unlink"])
-def test_a_target_that_windows_holds_open_for_ever_is_busy_and_whole(
+def test_7_a_target_that_windows_holds_open_for_ever_is_busy_and_whole(
     root: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     store = FolderStore(root, clock=FakeClock())
@@ -576,7 +576,7 @@ def test_a_file_system_without_hard_links_and_locks_still_works(
 
 
 @posix
-def test_what_another_program_wrote_over_a_put_is_told(
+def test_2_what_another_program_wrote_over_a_put_is_told(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.replace
@@ -644,7 +644,7 @@ def test_a_replaced_file_keeps_its_owner_and_group_when_root_writes(root: Path) 
 
 
 @posix
-def test_a_temp_is_for_its_owner_alone_before_the_first_byte(
+def test_4_a_temp_is_for_its_owner_alone_before_the_first_byte(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = FolderStore(root)

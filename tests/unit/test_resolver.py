@@ -186,7 +186,7 @@ def test_nothing_is_served_after_its_not_after(shelf: Shelf, clock: FakeClock) -
     assert resolver.resolve("a.test") is None
 
 
-def test_an_older_file_is_not_served_unless_its_record_says_rollback(shelf: Shelf) -> None:
+def test_12_an_older_file_is_not_served_unless_its_record_says_rollback(shelf: Shelf) -> None:
     new = make_bundle("a.test")
     old = make_bundle("a.test", start=datetime.now(UTC) - timedelta(days=3))
     shelf.publish(new)
