@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.support.bundles import make_bundle
+from tests.support.certificates import INSIDE
+from tests.support.certificates import bundle as bundle_below
+from tests.support.clock import FakeClock
 
+from certshelf.bundle.model import Bundle
 from certshelf.errors import (
     BundleRefused,
     ForeignFile,
@@ -60,6 +64,17 @@ def test_publishing_the_same_bundle_again_changes_nothing() -> None:
     before = shelf.store.get("a.test.pfx")
     assert [r.outcome for r in shelf.publish(bundle).results] == [Outcome.UNCHANGED]
     assert shelf.store.get("a.test.pfx") == before
+
+
+def test_another_chain_under_the_same_leaf_replaces_the_file() -> None:
+    shelf = a_shelf(clock=FakeClock(INSIDE))
+    bundle = bundle_below("a.test")
+    assert shelf.publish(replace(bundle, chain=())).ok
+    assert [r.outcome for r in shelf.publish(bundle).results] == [Outcome.REPLACED]
+    there = shelf.store.get("a.test.pfx")
+    assert there is not None
+    assert Bundle.from_pfx(there.data, PASSWORD).chain == bundle.chain
+    assert [r.outcome for r in shelf.publish(bundle).results] == [Outcome.UNCHANGED]
 
 
 def test_a_renewed_bundle_replaces_the_old_one() -> None:

@@ -61,7 +61,8 @@ class PfxWriter(Once[bytes]):
 def prepare(bundle: Bundle, password: Secret | None, profile: PfxProfile) -> bytes:
     """The PFX to write, proved to open with the password and to hold this bundle."""
     data = bundle.to_pfx(password, profile)
-    if Bundle.from_pfx(data, password) != bundle:
+    made = Bundle.from_pfx(data, password)
+    if made != bundle or made.chain != bundle.chain:
         raise BundleRefused("cannot make a PFX: it does not hold the bundle that it was made of")
     return data
 

@@ -224,10 +224,12 @@ def _decode(current: Blob | None, order: Order) -> Bundle | None:
 
 
 def _is_unchanged(record: Record | None, data: bytes, there: Bundle | None, order: Order) -> bool:
-    """Whether the file is what this order would make: same leaf, profile and password."""
+    """Whether the file is what this order would make: same leaf and chain, profile, password."""
     if record is None or record.owner != order.owner or record.sha256 != sha256(data):
         return False
-    if record.previous_sha256 or record.state is not State.PUBLISHED or there != order.bundle:
+    if record.previous_sha256 or record.state is not State.PUBLISHED:
+        return False
+    if there is None or there != order.bundle or there.chain != order.bundle.chain:
         return False
     if pfx.profile_of(data) != pfx.profile_of(order.data):
         return False
