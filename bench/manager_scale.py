@@ -312,7 +312,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--n", type=int, default=10_000)
     parser.add_argument("--due", type=int, default=1000)
-    parser.add_argument("--shared", type=int, default=400)
+    parser.add_argument("--shared", type=int, default=1_000)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
