@@ -89,8 +89,9 @@ def macro(setup: Setup) -> str:
     listen = f"{where}:{port}" if host else str(port)
     return f"""\
 # Needs mod_ssl, mod_macro, mod_proxy, mod_proxy_http. The reader runs with:
-#   --mirror {setup.mirror} --apache-reload "apache2ctl -k graceful"
-# Apache serves a new or replaced certificate after that graceful reload, batched per 10 seconds.
+#   --mirror {setup.mirror} --apache-reload "systemctl reload apache2"
+# That reload is graceful, and batched per 10 seconds: then Apache serves what is new or replaced.
+# (`apache2ctl -k graceful` would start an Apache that is stopped; elsewhere the unit is httpd.)
 Listen {listen}
 <Macro Certshelf $name $alias $file>
   <VirtualHost {where}:{port}>

@@ -143,6 +143,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._buffer = memoryview(bytearray(_READ_BYTES))
         self._grpc = GrpcConnection(self._asked, self._ended)
         self._streams: dict[int, _Stream] = {}
+        self._is_full = False
         self._again: asyncio.TimerHandle | None = None
 
     def end(self) -> None:
@@ -190,11 +191,14 @@ class _Connection(asyncio.BufferedProtocol):
         self._send()
 
     def pause_writing(self) -> None:
-        """Envoy does not read: it is not heard until it does."""
+        """Envoy does not read: it is not heard until it does, and changes wait."""
+        self._is_full = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
+        self._is_full = False
         self._transport.resume_reading()
+        self._send()
 
     # ---
 
@@ -224,7 +228,7 @@ class _Connection(asyncio.BufferedProtocol):
         """Send each stream's answer, and what changed meanwhile once it took all before."""
         pending = False
         for number, stream in tuple(self._streams.items()):
-            if stream.is_behind and not self._grpc.is_blocked(number):
+            if stream.is_behind and not (self._is_full or self._grpc.is_blocked(number)):
                 stream.answer.add(stream.waited())
             if stream.answer:
                 answer, stream.answer = stream.answer, Answer()

@@ -226,6 +226,8 @@ class GrpcConnection:
                     raise Http2Error(_FLOW_CONTROL_ERROR, "a window is too large")
                 for stream in self._streams.values():
                     stream.window += value - self._stream_window
+                    if stream.window > _MOST_WINDOW:
+                        raise Http2Error(_FLOW_CONTROL_ERROR, "a window is too large")
                 self._stream_window = value
         self._out.append(_frame(_SETTINGS, _ACK, 0, b""))
         self._flush_all()

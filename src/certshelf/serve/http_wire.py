@@ -67,8 +67,8 @@ def parse(head: bytes, prefix: bytes) -> Request:
         name = name.strip().lower()
         if name in _READ_FIELDS:
             fields[name] = value.strip()
-    if b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0":
-        raise BadRequest("400 Bad Request")
+            if name == b"transfer-encoding" or (name == b"content-length" and fields[name] != b"0"):
+                raise BadRequest("400 Bad Request")  # each of them: a later one takes none back
     keep = parts[2] == b"HTTP/1.1" and fields.get(b"connection", b"").lower() != b"close"
     path, server_name = _target(parts[1], prefix)
     return Request(parts[0], path, server_name, fields.get(b"if-none-match", b""), keep)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -247,6 +248,40 @@ def test_a_peer_that_breaks_the_protocol_loses_its_connection(data: bytes) -> No
             for start in range(0, len(data), step):
                 connection.receive(data[start : start + step])
         assert connection.goodbye(1).endswith(struct.pack(">I", 1))
+
+
+def test_a_stopped_envoy_costs_one_push_however_often_its_name_changes(tmp_path: Path) -> None:
+    source, log = FakeSource(), io.StringIO()
+    source.put("www.one.test", BUNDLE)
+    ca = SmallCa()
+
+    async def run() -> None:
+        async with served(source, tmp_path, log) as path:
+            _reader, writer = await asyncio.open_unix_connection(str(path), limit=1)
+            window = struct.pack(">I", 1 << 30)
+            asked = ask("www.one.test").SerializeToString()
+            message = struct.pack(">BI", 0, len(asked)) + asked
+            settings = frame(4, 0, 0, struct.pack(">HI", 4, 1 << 30))
+            writer.write(PREFACE + settings + frame(8, 0, 0, window) + OPEN)
+            writer.write(frame(0, 0, 1, message))
+            for number in range(2000):
+                source.put("www.one.test", (BUNDLE, other)[number % 2])
+                source.tell("www.one.test")
+                await asyncio.sleep(0)
+            writer.close()
+
+    other = ca.issue("www.one.test")
+    asyncio.run(run())
+    pushed = [json.loads(line) for line in log.getvalue().splitlines()]
+    count = sum(1 + line.get("suppressed", 0) for line in pushed)
+    assert count < 1000
+
+
+def test_windows_that_grow_too_large_end_the_connection() -> None:
+    connection = GrpcConnection(lambda number, message: None, lambda number: None)
+    connection.receive(PREFACE + OPEN + frame(8, 0, 1, struct.pack(">I", 1 << 30)))
+    with pytest.raises(Http2Error):
+        connection.receive(frame(4, 0, 0, struct.pack(">HI", 4, (1 << 31) - 1)))
 
 
 def test_a_message_waits_for_the_window_of_the_peer() -> None:

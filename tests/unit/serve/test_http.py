@@ -151,6 +151,7 @@ def test_health_needs_no_secret_and_shows_none() -> None:
         (b"POST / HTTP/1.1\r\n\r\n", b"405"),
         (b"GET / HTTP/2\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", b"400"),
+        (b"GET / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 0\r\n\r\nhello", b"400"),
         (b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"400"),
         (b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\n\r\n", b"431"),
         (f"GET /{PATH}/cert?server_name=\xff HTTP/1.1\r\n\r\n".encode("latin-1"), b"400"),
