@@ -98,6 +98,10 @@ class Load:
         while not self._stop.is_set():
             self.seen[served(self._port, self._sni)] += 1
 
+    def saw(self, sha256: str) -> bool:
+        """Wait until it was served this leaf; False when it never was."""
+        return wait_until(lambda: sha256 in self.seen, 60.0)
+
     @property
     def failures(self) -> dict[str, int]:
         """What was no certificate."""

@@ -227,7 +227,8 @@ def test_import_takes_a_file_over_and_the_next_one_too(
 
 def test_a_task_from_adding_to_its_end(certshelf: Command, tmp_path: Path) -> None:
     (tmp_path / "copy").mkdir()
-    certshelf("cert", "add", "a.test", "--name", "web")
+    status, _, said = certshelf("cert", "add", "a.test", "--name", "web")
+    assert status == 0, said
     status, said, _ = certshelf(
         "task", "add", "web", "export", "--name", "pem", "--set", f"to={tmp_path / 'copy'}",
         "--set", "format=fullchain", "--timeout", "5",
