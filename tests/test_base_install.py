@@ -94,7 +94,7 @@ def test_a_python_server_needs_the_base_install_only(bin_folder: Path) -> None:
 
 
 def test_the_reader_starts_without_the_manager(bin_folder: Path) -> None:
-    if not (ROOT / "src/certshelf/serve/reader.py").exists():
+    if not (ROOT / "src/certshelf/serve/program.py").exists():
         pytest.skip("the reader's process does not exist yet")
     done = run([str(bin_folder / "certshelf-reader"), "--help"], cwd=bin_folder)
     assert "usage: certshelf-reader" in done.stdout

@@ -8,7 +8,7 @@ import sys
 def main() -> int:
     """Run `certshelf ARGS`; the exit status. The reader needs no manager installed."""
     if sys.argv[1:2] in (["reader"], ["configure"], ["edge"]) and "http-01" not in sys.argv[2:3]:
-        from certshelf.serve.reader import main as reader
+        from certshelf.serve.program import main as reader
 
         return reader(sys.argv[2:] if sys.argv[1] == "reader" else sys.argv[1:])
     try:

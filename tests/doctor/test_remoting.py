@@ -19,7 +19,8 @@ import pytest
 pytest.importorskip("pypsrp")
 
 from certshelf.errors import DeployError
-from certshelf.iis.apply import Remote, apply
+from certshelf.iis.apply import apply
+from certshelf.iis.remote import Remote
 from certshelf.secret import Secret
 from tests.doctor.real_farm import Cli
 from tests.support.winrm_peer import (

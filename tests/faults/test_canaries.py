@@ -70,7 +70,7 @@ from certshelf.serve.pems import PemCache
 def broken(self, bundle):
     raise RuntimeError("a fault of ours")
 PemCache.of = broken
-from certshelf.serve.reader import main
+from certshelf.serve.program import main
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -253,7 +253,7 @@ def _crash(story: Story) -> None:
 
 
 def _serve(story: Story) -> None:
-    _reader(story, "reader", [sys.executable, "-m", "certshelf.serve.reader"])
+    _reader(story, "reader", [sys.executable, "-m", "certshelf.serve.program"])
     _reader(story, "reader with a fault of ours", [sys.executable, "-c", CRASHING_READER])
 
 

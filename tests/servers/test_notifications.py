@@ -17,10 +17,10 @@ from certshelf.manage.certificates import add_certificate
 from certshelf.manage.credentials import OpenCredential, set_credential
 from certshelf.manage.manager import Manager
 from certshelf.manage.model import Credential, CredentialKind, State
+from certshelf.manage.notify.base import Message
 from certshelf.manage.notify.mail import Mail
 from certshelf.manage.notify.others import Apprise
 from certshelf.manage.notify.tell import tell_what_is_wrong
-from certshelf.manage.notify.ways import Message
 from certshelf.manage.notify.webhook import Webhook
 from certshelf.manage.service.checkup import check_up
 from certshelf.manage.settings import NotifySettings

@@ -169,7 +169,7 @@ def test_a_second_reader_does_not_take_the_socket_of_the_first(
     password = work / "password"
     password.write_text(PASSWORD)
     words = ["--shelf", str(shelf.folder), "--password-file", str(password)]
-    command = [sys.executable, "-m", "certshelf.serve.reader", *words, "--http", f"unix:{path}"]
+    command = [sys.executable, "-m", "certshelf.serve.program", *words, "--http", f"unix:{path}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 2
     assert "already listens" in done.stderr
@@ -289,7 +289,7 @@ def test_certshelf_reader_is_the_same_program(work: Path, shelf: ShelfFolder) ->
     assert done.stdout == "1 names on the shelf; 1 of the 1 tried can be served\n", done.stderr
 
 
-@pytest.mark.parametrize("program", ["certshelf", "certshelf.serve.reader"])
+@pytest.mark.parametrize("program", ["certshelf", "certshelf.serve.program"])
 def test_configure_prints_what_nginx_needs_for_the_names_of_the_mirror(
     work: Path, shelf: ShelfFolder, start: Start, program: str
 ) -> None:
@@ -332,7 +332,7 @@ def test_check_says_what_is_wrong_and_ends(work: Path, shelf: ShelfFolder) -> No
     password = work / "password"
     password.write_text(PASSWORD)
     words = ["--shelf", str(shelf.folder), "--password-file", str(password), "--check"]
-    command = [sys.executable, "-m", "certshelf.serve.reader", *words]
+    command = [sys.executable, "-m", "certshelf.serve.program", *words]
     good = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (good.returncode, good.stdout) == (
         0,

@@ -68,7 +68,7 @@ class ReaderProcess:
         password = work / "password"
         password.write_text(PASSWORD + "\n")
         where = shelf if isinstance(shelf, str) else str(shelf.folder)
-        self._command = [sys.executable, "-m", "certshelf.serve.reader", "--shelf", where]
+        self._command = [sys.executable, "-m", "certshelf.serve.program", "--shelf", where]
         self._command += ["--password-file", str(password), "--poll", "1", *flags]
         self._runs = 0
         self.process: Process | None = None

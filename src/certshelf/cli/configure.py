@@ -31,7 +31,7 @@ def command(context: click.Context, arguments: tuple[str, ...]) -> int:
             )
             or 0
         )
-    from certshelf.serve.reader import main
+    from certshelf.serve.program import main
 
     return main(["configure", *arguments])
 

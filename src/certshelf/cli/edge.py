@@ -12,6 +12,6 @@ import click
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(arguments: tuple[str, ...]) -> int:
     """Terminate TLS for every name of the shelf, and pass requests on."""
-    from certshelf.serve.reader import main
+    from certshelf.serve.program import main
 
     return main(["edge", *arguments])

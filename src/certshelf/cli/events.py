@@ -44,7 +44,7 @@ def command(
         for event in events:
             _print(event, as_json)
         if follow:
-            from certshelf.manage.events import follow as new_events
+            from certshelf.manage.event_follow import follow as new_events
 
             last = events[-1].seq if events else 0
             for event in new_events(manager.database, last, threading.Event()):

@@ -12,8 +12,8 @@ from certshelf.cli.secrets import read_secret_file
 from certshelf.cli.windows_server import plan_options, planned, remote, remote_options
 
 if TYPE_CHECKING:
-    from certshelf.iis.apply import Remote
     from certshelf.iis.plan import ServerPlan
+    from certshelf.iis.remote import Remote
 
 _KINDS = ["iis", "nginx", "haproxy", "caddy", "apache", "envoy", "traefik", "python"]
 _MAX_ANSWER = 16 * 2**20
@@ -94,7 +94,7 @@ def apply(
     Never met a Windows machine yet: the supported way is `certshelf iis plan`.
     """
     from certshelf.errors import CredentialError
-    from certshelf.iis.apply import Argument, Credential
+    from certshelf.iis.remote import Argument, Credential
     from certshelf.iis.scripts import setup_script
     from certshelf.manage.iis import apply_recorded, shelf_for
     from certshelf.manage.manager import open_manager

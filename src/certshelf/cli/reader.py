@@ -12,6 +12,6 @@ import click
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(arguments: tuple[str, ...]) -> int:
     """Serve the shelf to the web servers of this host (the same as certshelf-reader)."""
-    from certshelf.serve.reader import main
+    from certshelf.serve.program import main
 
     return main(list(arguments))

@@ -11,8 +11,8 @@ import click
 from certshelf.cli.secrets import read_secret_file
 
 if TYPE_CHECKING:
-    from certshelf.iis.apply import Remote
     from certshelf.iis.plan import ServerPlan, SiteBinding
+    from certshelf.iis.remote import Remote
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -88,7 +88,7 @@ def _wanted(text: str) -> SiteBinding:
 
 def remote(server: str, given: Mapping[str, Any]) -> Remote:
     """Where SERVER is reached and as whom, by remote_options."""
-    from certshelf.iis.apply import Remote
+    from certshelf.iis.remote import Remote
 
     file = given["password_file"]
     return Remote(

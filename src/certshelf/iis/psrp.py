@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from certshelf.errors import DeployError
-from certshelf.iis.apply import Argument, Credential, Remote, Said, Transcript, plain
+from certshelf.iis.remote import Argument, Credential, Remote, Said, Transcript, plain
 from certshelf.secret import Secret
 
 
@@ -71,7 +71,7 @@ class PsrpSession:
         self._remote = remote
 
     def run(self, script: str, arguments: Mapping[str, Argument], note: Transcript) -> Said:
-        """See apply.Session. Raises DeployError when the script runs for too long."""
+        """See remote.Session. Raises DeployError when the script runs for too long."""
         shell = import_module("pypsrp.powershell").PowerShell(self._pool)
         states = import_module("pypsrp.complex_objects").PSInvocationState
         shell.add_script(script)

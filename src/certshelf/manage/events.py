@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from certshelf.errors import RecordError
 from certshelf.manage.model import Event
-
-if TYPE_CHECKING:
-    from certshelf.manage.db.database import Database
 
 FIRST_HASH = "0" * 64
 """What stands before the first entry."""
@@ -71,21 +67,6 @@ def check_chain(events: Iterable[Event]) -> tuple[int, str]:
             )
         seq, prev = event.seq, digest
     return seq, prev
-
-
-def follow(
-    database: Database, after: int, stop: threading.Event, *, every_seconds: float = 0.5
-) -> Iterator[Event]:
-    """Entries after number `after`, and new ones as they come, until stop is set."""
-    seq = after
-    while not stop.is_set():
-        with database.read() as records:
-            page = records.events.after(seq)
-        yield from page
-        if page:
-            seq = page[-1].seq
-        else:
-            stop.wait(every_seconds)
 
 
 def _check_plain(value: object) -> None:

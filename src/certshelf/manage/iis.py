@@ -10,7 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 from certshelf.errors import ConfigError, DeployError, NameInvalid
 from certshelf.farm import Binding, Kind, Member
-from certshelf.iis.apply import Argument, Connect, Remote, Transcript, apply
+from certshelf.iis.apply import apply
+from certshelf.iis.remote import Argument, Connect, Remote, Transcript
 from certshelf.manage.bindings import read_bindings
 from certshelf.manage.groups import all_groups
 from certshelf.manage.home import find_home

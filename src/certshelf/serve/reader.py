@@ -60,30 +60,6 @@ class Companion(Protocol):
         ...
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the reader until it is told to stop; 0, or 2 when its settings cannot be used.
-
-    `--check` ends at once: 0 when the shelf can be served, 1 when it cannot. The first word
-    `configure` or `edge` runs these instead: they too need no manager.
-    """
-    words = sys.argv[1:] if argv is None else argv
-    try:
-        if words[:1] == ["configure"]:
-            from certshelf.serve.configure import main as configure
-
-            return configure(words[1:])
-        if words[:1] == ["edge"]:
-            from certshelf.serve.edge import main as edge
-
-            return edge(words[1:])
-        return run_reader(words)
-    except CertshelfError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {one_line(error.hint)}", file=sys.stderr)
-        return 2
-
-
 def run_reader(words: Sequence[str], companion: Companion | None = None) -> int:
     """Run until told to stop or the companion ends. Raises ConfigError before it is ready."""
     settings, only_check = read_settings(PROGRAM, words)
@@ -252,7 +228,3 @@ def _check(settings: ReaderSettings) -> int:
         print(f"refused: {one_line(f'{file}: {why}')}", file=sys.stderr)
     print(f"{len(hosts)} names on the shelf; {good} of the {len(tried)} tried can be served")
     return 0 if good == len(tried) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

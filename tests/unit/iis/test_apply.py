@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 from certshelf.errors import DeployError
-from certshelf.iis.apply import Argument, Remote, Said, Transcript, apply
+from certshelf.iis.apply import apply
+from certshelf.iis.remote import Argument, Remote, Said, Transcript
 from certshelf.secret import Secret
 
 

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from certshelf.errors import DeployError
-from certshelf.iis.apply import Credential, Remote, apply
+from certshelf.iis.apply import apply
 from certshelf.iis.psrp import PsrpSession
+from certshelf.iis.remote import Credential, Remote
 from certshelf.secret import Secret
 
 pytest.importorskip("pypsrp")

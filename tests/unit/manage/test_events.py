@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from certshelf.errors import RecordError
 from certshelf.manage.db.database import Database
-from certshelf.manage.events import FIRST_HASH, canonical, follow, parse
+from certshelf.manage.event_follow import follow
+from certshelf.manage.events import FIRST_HASH, canonical, parse
 from certshelf.secret import Secret
 
 NOW = datetime(2030, 1, 1, 1, 2, 3, 456789, tzinfo=UTC)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from certshelf.errors import ConfigError
 from certshelf.manage.model import Credential
+from certshelf.manage.notify.base import Message
 from certshelf.manage.notify.digest import (
     Digest,
     Told,
@@ -33,7 +34,6 @@ from certshelf.manage.notify.problems import (
     old_credentials,
     silent,
 )
-from certshelf.manage.notify.ways import Message
 from certshelf.manage.notify.webhook import Guard, Webhook, is_public
 from certshelf.manage.service.checkup import Open
 from certshelf.manage.settings import NotifySettings

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 
 from certshelf.errors import ConfigError, DeployError
 from certshelf.manage.credentials import OpenCredential
-from certshelf.manage.notify.ways import Message, addresses
+from certshelf.manage.notify.base import Message, addresses
 from certshelf.manage.settings import NotifySettings
 
 _TIMEOUT_S = 20.0

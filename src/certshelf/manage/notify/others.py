@@ -7,7 +7,7 @@ import importlib
 from dataclasses import dataclass, field
 
 from certshelf.errors import ConfigError, DeployError
-from certshelf.manage.notify.ways import Message
+from certshelf.manage.notify.base import Message
 from certshelf.secret import Secret
 
 

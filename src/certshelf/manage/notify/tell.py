@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from certshelf.errors import CertshelfError
 from certshelf.manage.credentials import note_use
+from certshelf.manage.notify.base import Message, Way
 from certshelf.manage.notify.digest import (
     Digest,
     after_failing,
@@ -18,7 +19,7 @@ from certshelf.manage.notify.digest import (
     to_json,
 )
 from certshelf.manage.notify.problems import problems
-from certshelf.manage.notify.ways import Message, Way, ways
+from certshelf.manage.notify.ways import ways
 
 if TYPE_CHECKING:
     from certshelf.manage.manager import Manager

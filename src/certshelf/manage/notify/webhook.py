@@ -14,7 +14,7 @@ from yarl import URL
 
 from certshelf.deploy.guarded_http import may_reach
 from certshelf.errors import ConfigError, DeployError
-from certshelf.manage.notify.ways import Message
+from certshelf.manage.notify.base import Message
 from certshelf.secret import Secret
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10, connect=5)
