@@ -11,7 +11,7 @@ from tests.support.repository import ROOT
 
 from certshelf.cli import main, output
 from certshelf.errors import CertshelfError
-from certshelf.serve import reader
+from certshelf.serve import program
 
 HOSTILE = "a\r\nerror: forged\x1b[2J\x07\x9b1m\u202eb"
 CLI = ROOT / "src/certshelf/cli"
@@ -66,7 +66,7 @@ def test_an_unexpected_error_shows_where_and_no_control_character(
 def test_the_reader_says_an_error_in_two_plain_lines(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert reader.main(["--shelf", str(tmp_path), "--http", HOSTILE]) == 2
+    assert program.main(["--shelf", str(tmp_path), "--http", HOSTILE]) == 2
     said = capsys.readouterr().err
     assert is_plain(said)
     assert len(said.splitlines()) <= 2
