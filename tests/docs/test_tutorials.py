@@ -144,8 +144,8 @@ def sources(folder: Path) -> Path:
 def dependencies(folder: Path) -> Path:
     """All that is installed here but certshelf itself, as a folder for PYTHONPATH: no network."""
     folder.mkdir()
-    for installed in site.getsitepackages():
-        for path in Path(installed).iterdir():
+    for installed in filter(Path.is_dir, map(Path, site.getsitepackages())):
+        for path in installed.iterdir():
             if "certshelf" not in path.name and path.suffix != ".pth":
                 (folder / path.name).symlink_to(path)
     return folder

@@ -303,6 +303,11 @@ def served(port: int, sni: str) -> bytes | None:
         return connection.getpeercert(binary_form=True)
 
 
+def wait_served(port: int, sni: str, bundle: Bundle) -> bool:
+    """Whether it is served soon: the watch of the shelf is another thread of this process."""
+    return wait_until(lambda: served(port, sni) == bundle.leaf_der, 60.0)
+
+
 def ask(connection: ssl.SSLSocket, host: str) -> bytes:
     connection.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
     answer = b""
@@ -342,7 +347,7 @@ def tell_the_story(
         with Load(port, "www.a.test") as load, Load(port, "x.b.test") as other:
             for _ in range(3):
                 shelf.publish(renewed := make_bundle("www.a.test"))
-                assert served(port, "www.a.test") == renewed.leaf_der
+                assert wait_served(port, "www.a.test", renewed)
             assert load.saw(hashlib.sha256(renewed.leaf_der).hexdigest())
         assert not load.failures | other.failures
         assert b"200" in ask(kept, "www.a.test")
