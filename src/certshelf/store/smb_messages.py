@@ -1,4 +1,4 @@
-"""SMB 2 requests and answers as bytes; smbprotocol numbers, encrypts and sends them.
+"""SMB 2 requests and answers as bytes; smb_link numbers, encrypts and sends them.
 
 Layouts: MS-SMB2 sections 2.2.13 to 2.2.40, MS-FSCC sections 2.4 and 2.7.1. Answers are hostile
 input: a number that points outside raises ValueError or struct.error, never more.
@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from certshelf.errors import ConfigError
 
@@ -102,37 +102,14 @@ def _keep_quiet() -> None:
 # --- requests
 
 
-class Message:
-    """A request's bytes in the shape that smbprotocol sends.
+class Message(NamedTuple):
+    """A request: its command and what follows the header.
 
-    Its own classes describe every field apart, and building one took most of a call's time. A
-    request costs one credit, since none sends or asks for more than CHUNK; so every length that
-    smbprotocol asks for, to count credits, is given as 0.
+    It costs one credit, since none sends or asks for more than CHUNK.
     """
 
-    def __init__(self, command: int, data: bytes) -> None:
-        self.COMMAND = command
-        self._data = data
-
-    def pack(self) -> bytes:
-        """What travels."""
-        return self._data
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def __getitem__(self, field: str) -> _NoLength:
-        return _NoLength()
-
-
-class _NoLength:
-    """A field that needs no further credit."""
-
-    def get_value(self) -> int:
-        return 0
-
-    def __len__(self) -> int:
-        return 0
+    command: int
+    data: bytes
 
 
 def create(

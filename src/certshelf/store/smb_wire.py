@@ -11,7 +11,6 @@ import contextlib
 import socket
 import struct
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from threading import Event
@@ -20,6 +19,7 @@ from typing import Any, TypeVar
 from certshelf.secret import Secret
 from certshelf.store import smb_messages as message
 from certshelf.store import smb_status as status
+from certshelf.store.smb_link import Exchange, Link, LinkLost
 from certshelf.store.smb_messages import (
     CHUNK,
     CREATE,
@@ -43,6 +43,7 @@ from certshelf.store.smb_messages import (
     WRITE_DAC,
     WRITE_DATA,
     Facts,
+    Message,
     Opened,
 )
 
@@ -51,7 +52,6 @@ _SMB_3 = 0x0300
 _SMB_3_0_2 = 0x0302
 _SIGNING_REQUIRED = 0x02
 _CAN_ENCRYPT = 0x40  # SMB2_GLOBAL_CAP_ENCRYPTION, MS-SMB2 section 2.2.3
-_PENDING = 0x00000103
 
 
 class StatusError(Exception):
@@ -106,7 +106,7 @@ class Wire:
         self._connection: Any = None
         self._session: Any = None
         self._tree: Any = None
-        self._unheard: deque[Any] = deque()
+        self._link: Link | None = None
 
     def connect(self, seconds: float) -> None:
         """Negotiate, log in, and connect to the share, with a session of our own.
@@ -127,9 +127,7 @@ class Wire:
             dialect = _SMB_3_0_2  # the last one where the capability decides
         with _translated():
             connection.connect(dialect=dialect, timeout=max(1, int(seconds)))
-        raw = self._socket()
-        if raw is not None:  # else one thread's small request waits for the answer to another's
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            link = Link(connection)
         if connection.dialect < _SMB_3:
             raise WireRefused("the server does not speak SMB 3")
         if login.encrypt and not connection.supports_encryption:
@@ -140,7 +138,8 @@ class Wire:
         )
         with _translated():
             tree.connect()
-        self._tree = tree
+            link.open(self._session, tree)
+        self._link, self._tree = link, tree
 
     def _log_in(self) -> None:
         login = self._login
@@ -162,7 +161,7 @@ class Wire:
     @property
     def alive(self) -> bool:
         """Whether it is connected, as far as this side knows."""
-        return self._tree is not None and bool(self._connection.transport.connected)
+        return self._link is not None and self._link.connected
 
     @property
     def encrypts(self) -> bool:
@@ -176,13 +175,13 @@ class Wire:
 
     def abort(self) -> None:
         """Cut the connection at once, from any thread: whoever waits on it gets WireLost."""
-        raw = self._socket()
-        if raw is not None:
-            with contextlib.suppress(OSError):
+        transport = getattr(self._connection, "transport", None)
+        raw: socket.socket | None = getattr(transport, "_sock", None)
+        with contextlib.suppress(OSError):
+            if isinstance(transport, Link):
+                transport.abort()
+            elif raw is not None:
                 raw.shutdown(socket.SHUT_RDWR)
-
-    def _socket(self) -> socket.socket | None:
-        return getattr(getattr(self._connection, "transport", None), "_sock", None)
 
     def close(self) -> None:
         """Hang up, without waiting for the server."""
@@ -190,7 +189,7 @@ class Wire:
         if getattr(self._connection, "transport", None) is not None:
             with contextlib.suppress(WireLost), _translated():
                 self._connection.disconnect(close=False)
-        self._tree = None
+        self._link = None
 
     # --- files
 
@@ -315,7 +314,7 @@ class Wire:
     def let_go(self, handle: Handle) -> None:
         """Close what was opened without waiting for the answer."""
         with contextlib.suppress(WireLost):
-            self._unheard.extend(self._send(message.close(handle.file_id)))
+            self._send(message.close(handle.file_id))
 
     def scan(self, handle: Handle) -> list[tuple[str, Facts]]:
         """The next page of an open folder's entries; an empty page is the end."""
@@ -355,25 +354,18 @@ class Wire:
         An empty list means that there were too many to tell. What happens between two calls is
         kept by the server for the handle (MS-SMB2 section 3.3.5.19).
         """
-        with _translated():
-            request = self._connection.send(
-                message.notify(handle.file_id),
-                self._session.session_id,
-                self._tree.tree_connect_id,
-            )
-        while not request.response_event.wait(0.25) or _only_pending(request):
-            if not self.alive:
-                raise WireLost("the connection ended")
+        exchange = self._send(message.notify(handle.file_id))
+        while not exchange.done.wait(0.25):
             if stop.is_set():
-                with _translated():
-                    request.cancel()
+                if self._link is not None:
+                    with _lost():
+                        self._link.cancel(exchange)
                 return None
-        try:
-            body = self._receive(request)
-        except StatusError as error:
-            if error.status == status.NOTIFY_ENUM_DIR:
-                return []
-            raise
+        code, body = _answers(exchange)[0]
+        if code == status.NOTIFY_ENUM_DIR:
+            return []
+        if code:
+            raise StatusError(code)
         page = _parsed(message.buffer, body)
         return _parsed(lambda data: list(message.notifications(data)), page)
 
@@ -385,66 +377,44 @@ class Wire:
     def _open(self, path: str, access: int, share: int, disposition: int, options: int) -> Opened:
         return _opened(self._chain(message.create(path, access, share, disposition, options))[0])
 
-    def _chain(self, *requests: Any, allow: dict[int, int] | None = None) -> list[bytes]:
+    def _chain(self, *requests: Message, allow: dict[int, int] | None = None) -> list[bytes]:
         """Send requests as one compound and return the answers' bodies.
 
         Every answer is taken before the first failure is raised. allow: position -> a status that
         is no failure there; its body is b"".
         """
-        self._hear()
-        sent = self._send(*requests)
-        bodies: list[bytes] = []
-        failures: dict[int, StatusError] = {}
-        for position, request in enumerate(sent):
-            try:
-                bodies.append(self._receive(request))
-            except StatusError as error:
-                bodies.append(b"")
-                if error.status != (allow or {}).get(position):
-                    failures[position] = error
+        answers = _answers(self._send(*requests))
+        bodies = [b"" if code else body for code, body in answers]
+        failures = {
+            position: code
+            for position, (code, _) in enumerate(answers)
+            if code and code != (allow or {}).get(position)
+        }
         if failures:
-            if len(sent) > 1 and bodies[0] and len(sent) - 1 in failures:  # it stayed open
+            last = len(answers) - 1
+            if last and bodies[0] and last in failures:  # it stayed open
                 self.release(Handle(_opened(bodies[0]).file_id))
-            raise failures[min(failures)]
+            raise StatusError(failures[min(failures)])
         return bodies
 
-    def _send(self, *requests: Any) -> list[Any]:
-        tree = self._tree
-        if tree is None:
+    def _send(self, *requests: Message) -> Exchange:
+        if self._link is None:
             raise WireLost("not connected")
-        with _translated():
-            sent: list[Any] = self._connection.send_compound(
-                list(requests), self._session.session_id, tree.tree_connect_id, related=True
-            )
-        return sent
-
-    def _hear(self) -> None:
-        """Take the answers that nobody waited for, as far as they came: the library keeps them."""
-        while self._unheard:
-            try:
-                request = self._unheard.popleft()
-            except IndexError:  # another thread took the last one
-                return
-            if not request.response_event.is_set():
-                self._unheard.appendleft(request)
-                return
-            with contextlib.suppress(StatusError, WireLost):
-                self._receive(request)
-
-    def _receive(self, request: Any) -> bytes:
-        with _translated():
-            answer = self._connection.receive(request, resolve_symlinks=False)
-            return bytes(answer["data"].get_value())
+        with _lost():
+            return self._link.ask(requests)
 
 
-def _only_pending(request: Any) -> bool:
-    """Whether the server only said "wait" so far; if so the event is armed again."""
-    with request.response_event_lock:
-        answer = request.response
-        if answer is None or answer["status"].get_value() != _PENDING:
-            return False
-        request.response_event.clear()
-        return True
+def _answers(exchange: Exchange) -> list[tuple[int, bytes]]:
+    with _lost():
+        return exchange.wait()
+
+
+@contextlib.contextmanager
+def _lost() -> Iterator[None]:
+    try:
+        yield
+    except LinkLost as error:
+        raise WireLost(str(error)) from error
 
 
 def _opened(body: bytes) -> Opened:
