@@ -4,7 +4,9 @@
 
 One real Samba (root and Debian's `samba` needed), a home of its own, one run. Prints: the preview
 against the share; three targets at once (share, folder, second folder of the share) against the
-slowest of them alone.
+slowest of them alone; the same behind a proxy that holds back every byte, as a network does. The
+file server and the proxy use the same cores as certshelf, so each row tells who used how much;
+bench/deploy_floor.py tells what these cores allow.
 """
 
 from __future__ import annotations
@@ -40,8 +42,10 @@ from certshelf.manage.preview import preview_certificate
 from certshelf.manage.task_records import add_task, remove_task
 from certshelf.manage.tasks import Situation, run_tasks
 from certshelf.secret import Secret
+from certshelf.store.base import StoreCredentials
+from certshelf.store.smb import SmbStore
 
-DELAY_SECONDS = 0.001
+DELAYS_S = (0.001, 0.005)
 """Each way, between us and a share that is not on this machine."""
 
 
@@ -62,17 +66,17 @@ def request(manager: Manager) -> Bundle:
 
 @dataclass(frozen=True)
 class Took:
-    """Of the tasks of one renewal, in seconds: wall, our CPU, and the file server's."""
+    """Of the tasks of one renewal, in seconds: wall, our CPU, and that of server and proxy."""
 
     wall: float
     ours: float
-    server: float
+    rig: float
 
     def __str__(self) -> str:
-        return f"{self.wall:.2f} s (CPU: ours {self.ours:.2f}, the file server's {self.server:.2f})"
+        return f"{self.wall:.2f} s (CPU: ours {self.ours:.2f}, server and proxy {self.rig:.2f})"
 
 
-def tasks_time(manager: Manager, samba: Samba, stores: list[str]) -> Took:
+def tasks_time(manager: Manager, rig: tuple[int, ...], stores: list[str]) -> Took:
     """What the tasks take that replace every file, all of one order; the best of three."""
     for number, store in enumerate(stores):
         settings = {"store": store}
@@ -86,13 +90,13 @@ def tasks_time(manager: Manager, samba: Samba, stores: list[str]) -> Took:
     found = []
     for turn in range(3):
         situation = Situation(Phase.AFTER, bundles[turn % 2])
-        before = time.process_time(), all_cpu_s(samba.pid), time.perf_counter()
+        before = time.process_time(), all_cpu_s(*rig), time.perf_counter()
         ran = run_tasks(manager, web, tasks, situation)
         wall = time.perf_counter() - before[2]
         assert all(one.ok for one in ran), [one.error for one in ran]
         time.sleep(0.3)  # processes of the server that end tell their CPU then
-        ours, server = time.process_time() - before[0], all_cpu_s(samba.pid) - before[1]
-        found.append(Took(wall, ours, server))
+        ours, others = time.process_time() - before[0], all_cpu_s(*rig) - before[1]
+        found.append(Took(wall, ours, others))
     for number in range(len(stores)):
         remove_task(manager, "web", f"t{number}")
     return min(found, key=lambda took: took.wall)
@@ -111,38 +115,50 @@ def deploy(manager: Manager, samba: Samba, folder: Path) -> None:
     seconds = timed(lambda: preview_certificate(manager, "web"))
     print(f"preview against the local shelf and the share: {seconds:.2f} s (goal: under 2)")
     remove_task(manager, "web", "p")
-    print("the servers on this machine, all work on its cores:")
-    three_targets(manager, samba, {"share": shares[0], "folder": str(second), "other": shares[1]})
-    with delayed(samba.port) as port:
-        far = [share.replace(f":{samba.port}/", f":{port}/") for share in shares]
-        print(f"the same with {2000 * DELAY_SECONDS:.0f} ms to the shares and back:")
-        three_targets(manager, samba, {"share": far[0], "folder": str(second), "other": far[1]})
+    print("no delay: the file server on the same cores:")
+    targets = {"share": shares[0], "folder": str(second), "other": shares[1]}
+    three_targets(manager, (samba.pid,), targets)
+    for delay in DELAYS_S:
+        with delayed(samba.port, delay) as (port, pid):
+            far = {name: at.replace(f":{samba.port}/", f":{port}/") for name, at in targets.items()}
+            a_look = look_time(far["share"], samba)
+            print(f"{2000 * delay:.0f} ms to the shares and back (a look at a file: {a_look:.1f}):")
+            three_targets(manager, (samba.pid, pid), far)
 
 
-def three_targets(manager: Manager, samba: Samba, targets: dict[str, str]) -> None:
+def look_time(address: str, samba: Samba) -> float:
+    """Milliseconds of one round trip with the proxy's own time, the least of 20."""
+    store = SmbStore.from_url(address, StoreCredentials("", Secret(samba.writer.password)))
+    try:
+        return 1000 * min(timed(lambda: store.look("h000.bench.test.pfx")) for _ in range(20))
+    finally:
+        store.close()
+
+
+def three_targets(manager: Manager, rig: tuple[int, ...], targets: dict[str, str]) -> None:
     """Each alone, then all at once; and what no program could be faster than on these cores."""
-    alone = {name: tasks_time(manager, samba, [at]) for name, at in targets.items()}
+    alone = {name: tasks_time(manager, rig, [at]) for name, at in targets.items()}
     for name, took in alone.items():
         print(f"   {name} alone: {took}")
-    together = tasks_time(manager, samba, list(targets.values()))
+    together = tasks_time(manager, rig, list(targets.values()))
     slowest = max(took.wall for took in alone.values())
     ratio = together.wall / slowest
     print(f"   all three at once: {together}")
     print(f"   that is {ratio:.2f} of the slowest (goal: 1.3)")
     cores = len(os.sched_getaffinity(0))
-    least = (together.ours + together.server) / cores / slowest
+    least = (together.ours + together.rig) / cores / slowest
     print(f"   all CPU of it spread evenly on {cores} cores alone would be {least:.2f}")
 
 
 @contextmanager
-def delayed(port: int) -> Iterator[int]:
-    """A port that leads to another one, with a delay each way."""
+def delayed(port: int, seconds: float) -> Iterator[tuple[int, int]]:
+    """A port that leads to another one, with a delay each way, and the process that does it."""
     script = str(Path(__file__).with_name("_delay_proxy.py"))
-    command = [sys.executable, script, str(port), str(DELAY_SECONDS)]
+    command = [sys.executable, script, str(port), str(seconds)]
     proxy = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert proxy.stdin is not None and proxy.stdout is not None
     try:
-        yield int(proxy.stdout.readline())
+        yield int(proxy.stdout.readline()), proxy.pid
     finally:
         proxy.stdin.close()
         proxy.wait(10)
