@@ -191,6 +191,20 @@ def test_f12_a_connection_reset_between_two_calls_is_not_noticed(samba: Samba) -
     assert store.put(KEY, NEW, version)
 
 
+def test_a_quiet_connection_gives_signs_of_life_and_is_used_again(samba: Samba) -> None:
+    store = samba.store(samba.new_folder(), deadline_seconds=1.0)
+    version = store.put(KEY, OLD, ANY)
+    wire = store.calls.wire
+    assert wire is not None
+    window = wire._connection.sequence_window
+    before, end = window["low"], time.monotonic() + 30
+    while window["low"] < before + 2:  # two of the library's own messages
+        assert time.monotonic() < end, "no sign of life"
+        time.sleep(0.05)
+    assert store.look(KEY) == version
+    assert store.calls.wire is wire
+
+
 def test_f13_a_file_held_open_for_ever_is_busy_and_stays_whole(samba: Samba) -> None:
     """Samba refuses as Windows does when reader and writer are one client to it."""
     store = samba.store(samba.new_folder(), deadline_seconds=3.0)
@@ -256,6 +270,10 @@ def test_a_server_without_encryption_gets_no_key_unless_told() -> None:
         )
         relaxed.put(KEY, NEW, ABSENT)
         assert relaxed.get(KEY) is not None
+        oldest = relaxed.calls.fresh("try", KEY, encrypt=False, offers=False)  # signs otherwise
+        assert not oldest.encrypts
+        assert oldest.read(relaxed.calls.path((KEY,)), len(NEW))[1] == NEW
+        oldest.close()
         relaxed.close()
 
 

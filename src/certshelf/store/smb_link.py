@@ -155,7 +155,8 @@ class Link:
         with contextlib.suppress(OSError):
             self._raw.shutdown(socket.SHUT_RDWR)
         if self._reader == get_ident():
-            self._raw.close()
+            with self._sending:  # nobody may write to a number that the next file gets
+                self._raw.close()
         for exchange in left:
             exchange.done.set()
 
