@@ -188,8 +188,8 @@ async def request(
     claimed = await engine.desk.write(lambda records: _claim(engine, records, name, ask))
     if isinstance(claimed, ManagedCertificate):
         return await _publish_again(engine, claimed, ask)
-    certificate, order = claimed
-    work = Work(engine, certificate, order, ask.adopt, ask.by_hand, progress)
+    certificate, order, has_tasks = claimed
+    work = Work(engine, certificate, order, ask.adopt, ask.by_hand, progress, has_tasks=has_tasks)
     held[order.id] = work
     try:
         await _advance(work)
@@ -248,13 +248,15 @@ async def _write(
 
 def _claim(
     engine: Engine, records: Records, name: str, ask: Ask
-) -> ManagedCertificate | tuple[ManagedCertificate, OrderRecord]:
-    """The certificate and its order, which is ours from now on; without one when nothing is due.
+) -> ManagedCertificate | tuple[ManagedCertificate, OrderRecord, bool]:
+    """The certificate, its order, which is ours from now on, and whether it has tasks.
 
+    The certificate alone when nothing is due.
     RecordBusy when another process works on it.
     """
     now = engine.clock.now()
     certificate = records.certificates.get(name)
+    has_tasks = records.tasks.has(certificate.id)
     order = records.orders.open_of(certificate.id)
     if order is not None and _is_left_behind(records, certificate, order, now):
         _give_up(engine, records, order, now)
@@ -270,7 +272,7 @@ def _claim(
             owner=engine.owner,
             lease_until=now + engine.lease,
         )
-        return certificate, order
+        return certificate, order, has_tasks
     if is_dead(order.lease_owner):
         records.orders.release(order, order.retry_at)
     claimed = records.orders.claim(order.id, now, engine.owner, now + engine.lease)
@@ -279,7 +281,7 @@ def _claim(
             f"{certificate.name} is being issued by {order.lease_owner}",
             hint="wait for it; after a crash it is free again in two minutes",
         )
-    return certificate, claimed
+    return certificate, claimed, has_tasks
 
 
 def _is_left_behind(

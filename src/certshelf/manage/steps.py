@@ -66,7 +66,8 @@ _FRESH_S = 5.0
 @dataclass
 class Work:
     """What the steps of one order share. by_hand: a person asked for it, and waits.
-    tried: the issuers that could not, in this run. unwritten: what was reached since the last
+    tried: the issuers that could not, in this run. has_tasks: whether the certificate had some when
+    the order was claimed. unwritten: what was reached since the last
     checkpoint, which was at the monotonic moment written_at."""
 
     engine: Engine
@@ -80,6 +81,7 @@ class Work:
     bundle: Bundle | LeafChain | None = None
     results: list[Result] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
+    has_tasks: bool = True
     unwritten: Changes = field(default_factory=dict)
     written_at: float = 0.0
 
@@ -193,14 +195,18 @@ async def publish(work: Work) -> Stepped:
         ),
     )
     work.results.extend(results)
-    opened = await engine.desk.read(lambda r: credentials_of(r, engine.manager, work.certificate))
-    also = functools.partial(
-        log_files, now=work.now, bundle=bundle, results=results, credentials=opened
-    )
+    now = work.now
+
+    def also(records: Records) -> None:
+        opened = credentials_of(records, engine.manager, work.certificate)
+        log_files(records, now, bundle, results, opened)
+
     if error := failure(results):
         await engine.desk.write(also)
         raise error
-    return Stepped({"step": Step.PUBLISHED}, also=also)
+    if work.has_tasks:
+        return Stepped({"step": Step.PUBLISHED}, also=also)
+    return _done(work, _valid(work, bundle, now), now, also)
 
 
 async def tasks(work: Work) -> Stepped:
@@ -215,12 +221,7 @@ async def tasks(work: Work) -> Stepped:
     work.certificate = replace(work.certificate, status=replace(status, failures=before.failures))
     if error := await run_phase(work, Phase.AFTER):
         raise error
-
-    def also(records: Records) -> None:
-        records.certificates.set_status(work.certificate.id, status)
-        records.events.append(now, "certificate.done", work.certificate.name)
-
-    return Stepped({"step": Step.DONE, "finished_at": now, "error": ""}, also=also)
+    return _done(work, status, now)
 
 
 async def run_phase(
@@ -232,7 +233,7 @@ async def run_phase(
     only a certificate in mode auto has tasks.
     """
     engine, certificate = work.engine, work.certificate
-    if phase is Phase.AFTER and certificate.mode is not Mode.AUTO:
+    if not work.has_tasks or (phase is Phase.AFTER and certificate.mode is not Mode.AUTO):
         return None
     planned = await engine.desk.read(functools.partial(_planned, work=work, phase=phase))
     if planned is None:
@@ -382,6 +383,22 @@ def _keep(records: Records, work: Work, bundle: Bundle | LeafChain, now: datetim
     records.issued.add(record, work.key)
     data = {"serial": bundle.serial, "thumbprint": bundle.thumbprint}
     records.events.append(now, "certificate.issued", work.certificate.name, data)
+
+
+def _done(
+    work: Work,
+    status: CertificateStatus,
+    now: datetime,
+    before: Callable[[Records], None] = lambda records: None,
+) -> Stepped:
+    """The end of an order. before: what is written into the log ahead of it."""
+
+    def also(records: Records) -> None:
+        before(records)
+        records.certificates.set_status(work.certificate.id, status)
+        records.events.append(now, "certificate.done", work.certificate.name)
+
+    return Stepped({"step": Step.DONE, "finished_at": now, "error": ""}, also=also)
 
 
 def _valid(work: Work, bundle: Leaf, now: datetime) -> CertificateStatus:

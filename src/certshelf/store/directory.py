@@ -49,9 +49,13 @@ class Directory:
 
     def child(self, name: str, *, create: bool = False) -> Directory:
         """Open a sub-folder that is no link; make it first if told to. FileNotFoundError else."""
-        if create:
+        try:
+            found = os.stat(self._at(name), dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            if not create:
+                raise
             self._make(name)
-        found = os.stat(self._at(name), dir_fd=self.fd, follow_symlinks=False)
+            found = os.stat(self._at(name), dir_fd=self.fd, follow_symlinks=False)
         if not stat.S_ISDIR(found.st_mode) or _is_link_like(found):
             raise StoreInvalidName(
                 f"{name} in {self.path} is no plain folder",

@@ -178,12 +178,9 @@ class FolderStore:
             raise store_error(error, what) from error
 
     @contextmanager
-    def _folder(self, parts: tuple[str, ...], *, create: bool = False) -> Iterator[Directory]:
+    def _folder(self, parts: tuple[str, ...]) -> Iterator[Directory]:
         """The folder that holds a file of these parts; FileNotFoundError when there is none."""
-        with ExitStack() as opened:
-            folder = opened.enter_context(Directory.open(self._path))
-            for name in parts[:-1]:
-                folder = opened.enter_context(folder.child(name, create=create))
+        with Directory.open(self._path) as root, _below(root, parts) as folder:
             yield folder
 
     def _check_root(self) -> None:
@@ -274,7 +271,7 @@ class FolderStore:
         self, parts: tuple[str, ...], data: bytes, expect: Version | Expect, until: float
     ) -> Version:
         key, name = "/".join(parts), parts[-1]
-        with Directory.open(self._path) as root, self._folder(parts, create=True) as folder:
+        with Directory.open(self._path) as root, _below(root, parts, create=True) as folder:
             temp = temp_name(name)
             fd = folder.create(temp)
             try:
@@ -325,7 +322,7 @@ class FolderStore:
     def _delete(self, parts: tuple[str, ...], expect: Version | Expect, until: float) -> bool:
         key, name = "/".join(parts), parts[-1]
         try:
-            with Directory.open(self._path) as root, self._folder(parts) as folder:
+            with Directory.open(self._path) as root, _below(root, parts) as folder:
                 if folder.stat(name) is None:
                     return False
                 with self._lock.held(root, key, until):
@@ -389,6 +386,16 @@ class FolderStore:
                     return count + _sweep_tree(hidden, before, MAX_DEPTH - 1)
             except (FileNotFoundError, StoreInvalidName):
                 return count
+
+
+@contextmanager
+def _below(root: Directory, parts: tuple[str, ...], *, create: bool = False) -> Iterator[Directory]:
+    """The folder below root that holds a file of these parts: root itself for one part."""
+    with ExitStack() as opened:
+        folder = root
+        for name in parts[:-1]:
+            folder = opened.enter_context(folder.child(name, create=create))
+        yield folder
 
 
 def _sweep_tree(folder: Directory, before: datetime, depth: int) -> int:

@@ -18,6 +18,7 @@ _OF = (
     .where(table.c.certificate_id == bindparam("of"))
     .order_by(table.c.phase.desc(), table.c.position, table.c.id)
 )
+_HAS = select(table.c.id).where(table.c.certificate_id == bindparam("of")).limit(1)
 
 
 class Tasks:
@@ -43,6 +44,10 @@ class Tasks:
     def of(self, certificate_id: int) -> list[Task]:
         """All tasks of a certificate: before, then after, each by position."""
         return [_task(row) for row in self._connection.execute(_OF, {"of": certificate_id})]
+
+    def has(self, certificate_id: int) -> bool:
+        """Whether a certificate has any."""
+        return self._connection.execute(_HAS, {"of": certificate_id}).first() is not None
 
     def all(self) -> list[Task]:
         """Every task of every certificate."""
