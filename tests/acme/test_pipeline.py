@@ -51,7 +51,7 @@ def test_a_wish_becomes_a_pfx_on_the_shelf(manager: Manager, ca: Pebble) -> None
     assert [r.file for r in run.results] == ["one.example.test.pfx"]
     assert told == [
         *("new", "ordered", "authorized", "key-sealed", "finalized"),
-        *("downloaded", "verified", "published"),
+        *("downloaded", "verified"),
     ]
     with manager.database.read() as records:
         status = records.certificates.get("one").status
