@@ -65,7 +65,7 @@ def test_watch_tells_what_came_and_what_went_and_ends_at_an_interrupt(
         told = [line for line in watch.lines if "key-file-mode" in line]
         assert len(told) == 1  # what stays is told once
         watch.process.send_signal(signal.SIGINT)
-        assert watch.process.wait(30) == 130
+        assert watch.process.wait(90) == 130
     finally:
         watch.process.kill()
         watch.process.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
@@ -11,7 +12,9 @@ from certshelf.cli import output
 from certshelf.cli.iis import read_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
     from certshelf.finding import Finding
 
@@ -92,25 +95,54 @@ def _list() -> int:
 
 def _watch(look: Callable[[], tuple[Finding, ...]], every_seconds: float) -> int:
     """Until interrupted; a finding is printed when it comes, when it changes and when it goes."""
+    from certshelf.clock import SYSTEM
+
+    known: tuple[Finding, ...] = ()
+    with _interrupt() as told:
+        while not told.is_set():
+            known = _look_again(look, known)
+            until = SYSTEM.monotonic() + every_seconds
+            while (left := until - SYSTEM.monotonic()) > 0 and not told.wait(min(left, 0.5)):
+                pass  # in pieces: on Windows an interrupt is heard between them
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _interrupt() -> Iterator[Event]:
+    """Set by the first Ctrl-C: the look under way is ended whole. A second one breaks it off."""
+    told = Event()
+
+    def tell(*_: object) -> None:
+        told.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, tell)
+    try:
+        yield told
+    finally:
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
+
+
+def _look_again(
+    look: Callable[[], tuple[Finding, ...]], known: tuple[Finding, ...]
+) -> tuple[Finding, ...]:
+    """What is found now; what changed since `known` is printed."""
     from certshelf.clock import SYSTEM, iso
     from certshelf.doctor.watch import changes
     from certshelf.errors import CertshelfError
 
-    known: tuple[Finding, ...] = ()
-    while True:
-        try:
-            now = look()
-        except CertshelfError as error:
-            if not known:
-                raise
-            now = known  # a database that is busy for a moment ends no watch
-            output.say(f"{iso(SYSTEM.now())} could not look: {error}", err=True)
-        for change in changes(known, now):
-            if change.gone:
-                output.ok(f"{iso(SYSTEM.now())} gone: {change.finding.id} {change.finding.subject}")
-            else:
-                output.say(iso(SYSTEM.now()), nl=False)
-                output.say(" ", nl=False)
-                output.print_finding(change.finding)
-        known = now
-        SYSTEM.sleep(every_seconds)
+    try:
+        now = look()
+    except CertshelfError as error:
+        if not known:
+            raise
+        now = known  # a database that is busy for a moment ends no watch
+        output.say(f"{iso(SYSTEM.now())} could not look: {error}", err=True)
+    for change in changes(known, now):
+        if change.gone:
+            output.ok(f"{iso(SYSTEM.now())} gone: {change.finding.id} {change.finding.subject}")
+        else:
+            output.say(iso(SYSTEM.now()), nl=False)
+            output.say(" ", nl=False)
+            output.print_finding(change.finding)
+    return now

@@ -92,7 +92,10 @@ class SlowLane:
     def _start(self) -> None:
         child = self._child()
         self._children.add(child)
-        Thread(target=self._work, args=(child,), name="certshelf-slow", daemon=True).start()
+        try:
+            Thread(target=self._work, args=(child,), name="certshelf-slow", daemon=True).start()
+        except RuntimeError:  # no thread to be had now: what waits asks again at the next put
+            self._children.discard(child)
 
     def _work(self, child: GuardedChild) -> None:
         """One file after the other, until none came for a while."""
