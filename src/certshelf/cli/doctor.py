@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, BinaryIO
@@ -12,10 +15,6 @@ from certshelf.cli import output
 from certshelf.cli.iis import read_answer
 
 if TYPE_CHECKING:
-    import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-
     from certshelf.finding import Finding
 
 
