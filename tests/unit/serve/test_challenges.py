@@ -97,6 +97,17 @@ def test_a_head_without_end_is_cut_off() -> None:
     served(story)
 
 
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_thumbprint_may_begin_with_a_dash(joined: bool) -> None:
+    dashed = "-" + THUMBPRINT[1:]
+    words = ["--shelf", "/srv/ccs", "--challenges", "127.0.0.1:8402"]
+    flag = "--challenge-thumbprint"
+    words += [f"{flag}={dashed}"] if joined else [flag, dashed]
+    settings, check = read_settings("certshelf-reader", [*words, "--check"])
+    assert settings.challenge_thumbprint == dashed
+    assert check
+
+
 def test_a_thumbprint_that_is_none_is_refused_and_one_flag_needs_the_other() -> None:
     for text in ("", "short", "x" * 44, "x" * 42 + "\n"):
         with pytest.raises(ConfigError):
