@@ -14,6 +14,10 @@ class Clock(Protocol):
         """The wall clock, aware, in UTC."""
         ...
 
+    def timestamp(self) -> float:
+        """The wall clock in seconds since the epoch: as now(), for each handshake."""
+        ...
+
     def monotonic(self) -> float:
         """Seconds since some moment; never goes back."""
         ...
@@ -29,6 +33,10 @@ class SystemClock:
     def now(self) -> datetime:
         """See Clock."""
         return datetime.now(UTC)
+
+    def timestamp(self) -> float:
+        """See Clock."""
+        return time.time()
 
     def monotonic(self) -> float:
         """See Clock."""

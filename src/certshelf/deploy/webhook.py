@@ -93,7 +93,7 @@ class Webhook:
         headers = {"Content-Type": "application/json", "User-Agent": "certshelf"}
         if context.login is None:
             return headers
-        stamp = str(int(context.clock.now().timestamp()))
+        stamp = str(int(context.clock.timestamp()))
         signature = sign(context.login.secret.reveal_bytes(), stamp, body)
         return {
             **headers,

@@ -97,7 +97,7 @@ def _pack(home: Home, database: Path, plain: Path, clock: Clock) -> int:
             with path.open("rb") as file:
                 info = tarfile.TarInfo(name)  # a file, also where the settings are a link to one
                 info.size, info.mode = os.fstat(file.fileno()).st_size, 0o600
-                info.mtime = int(clock.now().timestamp())
+                info.mtime = int(clock.timestamp())
                 archive.addfile(info, file)
             count += 1
     return count

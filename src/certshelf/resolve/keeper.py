@@ -27,6 +27,20 @@ _REST = 10.0
 """After a listing of t seconds the next one waits 10 t: a large shelf is not listed all day."""
 
 
+class _Forks:
+    """How often this process was forked from another: cheaper to ask than the process's number."""
+
+    count = 0
+
+
+def _count_fork() -> None:
+    _Forks.count += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)
+
+
 class Keepable(Protocol):
     """What the keeper needs of a resolver."""
 
@@ -89,14 +103,14 @@ class Keeper:
         self._queue: queue.Queue[Callable[[], object] | None] = queue.Queue(_MAX_QUEUED)
         self._queued: set[str] = set()
         self._threads: list[threading.Thread] = []
-        self._pid = os.getpid()
+        self._forks = _Forks.count
         self._was_away = False
 
     def survive_fork(self) -> None:
         """Start the threads anew in a forked worker: threads do not live on there."""
-        if self._pid == os.getpid():
+        if self._forks == _Forks.count:
             return
-        self._pid = os.getpid()
+        self._forks = _Forks.count
         if self._threads and not self._stop.is_set():
             self._threads, self._queued = [], set()
             self._queue = queue.Queue(_MAX_QUEUED)

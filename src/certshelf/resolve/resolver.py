@@ -169,7 +169,7 @@ class Resolver:
     def _find(self, files: Callable[[], tuple[str, ...]]) -> Served | None:
         try:
             self._keeper.survive_fork()
-            now = self._clock.now().timestamp()
+            now = self._clock.timestamp()
             for file in files():
                 served = self._newest(file)
                 if served is not None and served.until > now:

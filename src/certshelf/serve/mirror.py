@@ -57,7 +57,7 @@ class Mirror(Copying):
         self._versions: dict[str, int] = {}
         self._wanted: dict[str, int] = {}
         self._followers: list[Listener] = []
-        self._journal = Journal(int(clock.now().timestamp() * 1_000_000))
+        self._journal = Journal(int(clock.timestamp() * 1_000_000))
 
     def follow(self, follower: Listener) -> None:
         """Call follower after files changed, with their host names. Before start.

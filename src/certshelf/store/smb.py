@@ -152,7 +152,7 @@ class SmbStore:
 
     def sweep(self, older_than_seconds: float = 3600.0) -> int:
         """See Store. By the file server's time stamps and this machine's clock."""
-        before = self.calls.clock.now().timestamp() - older_than_seconds
+        before = self.calls.clock.timestamp() - older_than_seconds
         return self._sweep("", before)
 
     def watch(self, stop: Event) -> Iterator[frozenset[str]]:

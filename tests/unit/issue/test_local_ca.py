@@ -257,6 +257,9 @@ def test_a_python_client_that_trusts_the_root_completes_a_handshake(tmp_path: Pa
         def now(self) -> datetime:
             return datetime.now(UTC)
 
+        def timestamp(self) -> float:
+            return self.now().timestamp()
+
         def monotonic(self) -> float:
             return 0.0
 
