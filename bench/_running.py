@@ -120,7 +120,9 @@ def static(kind: Kind, work: Path, pems: Path, hosts: int) -> Iterator[Running]:
         running = Running(python.port, python.process.pid, closers=[python.close])
     else:
         port = free_port()
-        process = Process(kind.static(work, pems, hosts, port), work / "out.log", cwd=work)
+        command = kind.static(work, pems, hosts, port)
+        with rig.beside_loader():
+            process = Process(command, work / "out.log", cwd=work)
         running = Running(port, process.pid, closers=[process.stop])
         began = time.perf_counter()  # writing the configuration is not part of the start
     with closed(running):
@@ -140,7 +142,8 @@ def on_demand(kind: Kind, work: Path, shelf: Path) -> Iterator[Running]:
     else:
         server = kind.rig(work)
         flags = [*server.reader_flags(), "--poll", "60"]
-        reader = ReaderProcess(work / "reader", str(shelf), flags)
+        with rig.beside_loader():
+            reader = ReaderProcess(work / "reader", str(shelf), flags)
         running = Running(server.port, 0, closers=[server.close, reader.close])
         try:
             if "--mirror" in flags:
@@ -150,7 +153,8 @@ def on_demand(kind: Kind, work: Path, shelf: Path) -> Iterator[Running]:
                 assert filled, reader.log[-2000:]
                 running.fill_s = time.perf_counter() - began
                 began = time.perf_counter()
-            server.start((HostName.parse(rig.host(0)),))
+            with rig.beside_loader():
+                server.start((HostName.parse(rig.host(0)),))
             assert reader.process is not None
             running.server_pid, running.reader_pid = server.process.pid, reader.process.pid
         except BaseException:

@@ -18,6 +18,7 @@ from pathlib import Path
 import _running as running
 import _static_servers as static_servers
 import rig
+from _flood import ask_unknown
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -52,7 +53,8 @@ def endpoint(work: Path, pem: Path) -> tuple[Process, int]:
     conf.write_text(
         f"{user} worker_processes 1; daemon off; pid {work}/pid; error_log {work}/error.log;"
         f" events {{}} http {{ access_log off; server {{ listen 127.0.0.1:{port};"
-        f" location = /cert {{ alias {pem}; }} }} }}"
+        f" location = /cert {{ if ($arg_server_name ~ flood.test$) {{ return 404; }}"
+        f" alias {pem}; }} }} }}"
     )
     command = [tool("nginx"), "-p", str(work), "-c", str(conf), "-e", f"{work}/e.log"]
     process = Process(command, work / "out.log", cwd=work)
@@ -70,9 +72,10 @@ def main() -> None:
         work = Path(temp)
         rig.fill_pems(work / "pems", 1)
         (work / "nginx").mkdir()
-        source, port = endpoint(work / "nginx", work / "pems" / f"{rig.host(0)}.pem")
-        caddy = ConstantCaddy(work / "asks", port)
-        caddy.start(())
+        with rig.beside_loader():
+            source, port = endpoint(work / "nginx", work / "pems" / f"{rig.host(0)}.pem")
+            caddy = ConstantCaddy(work / "asks", port)
+            caddy.start(())
         kind = next(kind for kind in running.KINDS if kind.rig is Caddy)
         assert kind.static is static_servers.caddy
         try:
@@ -101,6 +104,10 @@ def compare(
     each = (endpoint_cpu.server_cpu_s() - before) / (options.rounds * options.handshakes) * 1e6
     print(f"Caddy that asks a constant endpoint, over static: {rig.spread(ratios)}; "
           f"the endpoint itself {each:.0f} us a handshake")  # fmt: skip
+    before, misses = endpoint_cpu.server_cpu_s(), 3000
+    ask_unknown(asking.port, misses, "floor")
+    each = (endpoint_cpu.server_cpu_s() - before) / misses * 1e6
+    print(f"in a flood of unknown names its 404 costs {each:.0f} us")
 
 
 if __name__ == "__main__":

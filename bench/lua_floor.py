@@ -67,7 +67,8 @@ def main() -> None:
         rig.fill(shelf, HOSTS, Secret(PASSWORD))
         kind = next(kind for kind in running.KINDS if kind.rig is LuaNginx)
         constant = ConstantLua(work / "constant", pems / f"{rig.host(0)}.pem")
-        constant.start(())
+        with rig.beside_loader():
+            constant.start(())
         try:
             with (
                 running.static(kind, work / "static", pems, HOSTS) as static,

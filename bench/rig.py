@@ -25,6 +25,7 @@ from certshelf.secret import Secret
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 _NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "certshelf bench")])
+CAN_PIN = hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1
 
 
 def make_bundle(*names: str) -> Bundle:
@@ -93,7 +94,7 @@ class Server:
             stdout=subprocess.PIPE,
             text=True,
         )
-        if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
+        if CAN_PIN:
             os.sched_setaffinity(self.process.pid, {core})
         self._say(password.reveal())
         self.ready = self._hear()
@@ -173,9 +174,23 @@ def full_handshake(port: int, sni: str) -> bytes:
 
 
 def pin_loader() -> None:
-    """The loader runs on the other core than the servers."""
-    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
+    """The loader runs on the other core than the servers, see beside_loader()."""
+    if CAN_PIN:
         os.sched_setaffinity(0, {1})
+
+
+@contextmanager
+def beside_loader() -> Iterator[None]:
+    """What is started meanwhile runs on the first core, not on the loader's."""
+    if not CAN_PIN:
+        yield
+        return
+    loader = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {0})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, loader)
 
 
 def spread(values: Sequence[float]) -> str:
