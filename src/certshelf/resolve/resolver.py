@@ -169,8 +169,8 @@ class Resolver:
     def _find(self, files: Callable[[], tuple[str, ...]]) -> Served | None:
         try:
             self._keeper.survive_fork()
-            now = self._clock.timestamp()
-            for file in files():
+            now, names = self._clock.timestamp(), files()
+            for file in () if self._are_absent(names) else names:
                 served = self._newest(file)
                 if served is not None and served.until > now:
                     return served
@@ -193,6 +193,13 @@ class Resolver:
         if host.is_wildcard or (self._allow is not None and not self._allow(host)):
             return ()
         return tuple(candidate.file_name() for candidate in host.candidates())
+
+    def _are_absent(self, files: tuple[str, ...]) -> bool:
+        """Whether index and folder say so: one look for all of a name's files."""
+        for file in files:
+            if file in self._served or file[: -len(SUFFIX)] in self._index:
+                return False
+        return self._index.is_complete and self._index.is_current()
 
     def _newest(self, file: str) -> Served | None:
         served = self._served.get(file)

@@ -10,24 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import cast
 
 from certshelf.errors import ConfigError
 from certshelf.resolve.limits import Forgetful
 from certshelf.secret import Secret
 from certshelf.serve import peers
+from certshelf.serve.door import Door, Visitor
 from certshelf.serve.http_wire import MAX_HEAD_BYTES, Answer, BadRequest, Request, parse
 from certshelf.serve.log import ReaderLog
 from certshelf.serve.pems import PemCache
 from certshelf.serve.source import BundleSource, Found
 
-IDLE_SECONDS = 90.0
-MAX_CONNECTIONS = 1024
-_READ_BYTES = 65536
-_CLOSE_SECONDS = 2.0
+CERT_PATH = "/cert"
+_BACKLOG = 1024
 _VAIN_SECONDS = 5.0
 _MAX_VAIN = 10_000
 COLD_WAIT_SECONDS = 3.0
@@ -60,8 +59,7 @@ class PemEndpoint:
         self._cold_wait_s = cold_wait_s
         self._on_handout = on_handout
         self._waited_in_vain = Forgetful(_VAIN_SECONDS, _MAX_VAIN, time.monotonic)
-        self._servers: list[asyncio.Server] = []
-        self._connections: set[_Connection] = set()
+        self._doors: list[Door] = []
 
     async def listen_tcp(self, host: str, port: int, path_secret: Secret) -> int:
         """Listen on loopback under a secret path; the port (useful when 0 was asked for)."""
@@ -70,45 +68,34 @@ class PemEndpoint:
                 f"keys are not handed out on {host}: only on loopback",
                 hint="use 127.0.0.1, [::1] or a Unix socket",
             )
-        prefix = b"/" + path_secret.reveal_bytes()
-        loop = asyncio.get_running_loop()
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            server = await loop.create_server(lambda: _Connection(self, prefix, None), host, port)
+            listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
         except OSError as error:
             raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-        self._servers.append(server)
-        return int(server.sockets[0].getsockname()[1])
+        listener.setblocking(False)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a connection inherits it
+        self._open(listener, b"/" + path_secret.reveal_bytes(), None)
+        return int(listener.getsockname()[1])
 
     async def listen_unix(self, path: Path, uids: frozenset[int]) -> None:
         """Listen on a Unix socket, for these users only."""
-        if not hasattr(asyncio, "start_unix_server"):
+        if not hasattr(socket, "AF_UNIX"):
             raise ConfigError("there are no Unix sockets here", hint="use 127.0.0.1:PORT")
-        listener = peers.listen_unix(path, 0o666)  # every user may knock; uids decides
-        loop = asyncio.get_running_loop()
-        self._servers.append(
-            await loop.create_unix_server(lambda: _Connection(self, b"", uids), sock=listener)
-        )
+        # every user may knock; uids decides
+        self._open(peers.listen_unix(path, 0o666), b"", uids)
+
+    def _open(self, listener: socket.socket, prefix: bytes, uids: frozenset[int] | None) -> None:
+        def receive(door: Door, connection: socket.socket) -> Visitor:
+            return _Caller(door, connection, self, prefix, uids)
+
+        self._doors.append(Door(listener, receive))
 
     async def close(self) -> None:
         """Stop listening and end the connections."""
-        for server in self._servers:
-            server.close()
-        ended = [connection.end() for connection in tuple(self._connections)]
-        if ended:
-            await asyncio.wait(ended, timeout=_CLOSE_SECONDS)
+        await asyncio.gather(*(door.close() for door in self._doors))
 
     # --- what connections need
-
-    def admit(self, connection: _Connection) -> bool:
-        """Count a connection in; False when there are too many."""
-        if len(self._connections) >= MAX_CONNECTIONS:
-            return False
-        self._connections.add(connection)
-        return True
-
-    def leave(self, connection: _Connection) -> None:
-        """Count it out."""
-        self._connections.discard(connection)
 
     def refused(self, uid: int | None) -> None:
         """A user knocked that may not ask."""
@@ -119,7 +106,7 @@ class PemEndpoint:
         if request.path == "/healthz":
             ready = self._source.wait_ready(0.0)
             return Answer("200 OK", b"ok\n" if ready else b"ok, the name index is incomplete\n")
-        if request.path != "/cert" or not request.server_name:
+        if request.path != CERT_PATH or not request.server_name:
             return _MISS
         found = self._source.find(request.server_name)
         if found is None and self._is_on_its_way(request.server_name):
@@ -156,84 +143,46 @@ class PemEndpoint:
         return self._answer(request, found, peer)
 
 
-class _Connection(asyncio.BufferedProtocol):
+class _Caller(Visitor):
     """One client. A request is answered in the same turn of the loop that reads it, without a
-    task of its own: a miss must cost a stranger more than us. It reads into one buffer: asyncio's
-    own of 256 KB is mapped anew for each read.
+    task of its own: a miss must cost a stranger more than us.
 
     uids: the users that may ask over this Unix socket; None on TCP, where prefix decides.
     """
 
-    def __init__(self, endpoint: PemEndpoint, prefix: bytes, uids: frozenset[int] | None) -> None:
+    def __init__(
+        self,
+        door: Door,
+        connection: socket.socket,
+        endpoint: PemEndpoint,
+        prefix: bytes,
+        uids: frozenset[int] | None,
+    ) -> None:
+        super().__init__(door, connection)
         self._endpoint = endpoint
         self._prefix = prefix
         self._uids = uids
         self._peer = "loopback"
-        self._loop = asyncio.get_running_loop()
-        self._buffer = memoryview(bytearray(_READ_BYTES))
-        self._gone = self._loop.create_future()
         self._unread = b""
         self._slow: asyncio.Task[None] | None = None
-        self._is_ended = False
-        self._is_full = False
-        self._answered_at = self._loop.time()
-        self._idle = self._loop.call_later(IDLE_SECONDS, self._look_idle)
 
-    def end(self) -> asyncio.Future[None]:
-        """Close; the future is done when the connection is gone."""
-        self._transport.close()
-        return self._gone
-
-    # --- called by asyncio
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+    def arrived(self) -> None:
+        """On a Unix socket the kernel says who it is."""
         if self._uids is not None:
-            uid = peers.peer_uid(transport.get_extra_info("socket"))
+            uid = peers.peer_uid(self.socket)
             self._peer = f"uid {uid}"
-            if uid not in self._uids:  # without reading a word: it may not hold a connection
+            if uid not in self._uids:  # without reading a word
                 self._endpoint.refused(uid)
                 self._last_word("403 Forbidden")
                 return
-        if not self._endpoint.admit(self):
-            self._transport.close()
+            if not self._is_admitted():
+                return
+        self.read()
 
-    def connection_lost(self, _error: Exception | None) -> None:
-        self._idle.cancel()
-        if self._slow is not None:
-            self._slow.cancel()
-            self._slow = None
-        self._endpoint.leave(self)
-        if not self._gone.done():
-            self._gone.set_result(None)
-
-    def get_buffer(self, _sizehint: int) -> memoryview:
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        data = bytes(self._buffer[:nbytes])
+    def received(self, data: bytes) -> None:
+        """Answer every whole request."""
         self._unread = self._unread + data if self._unread else data
-        self._answer_all()
-
-    def eof_received(self) -> bool:
-        self._is_ended = True
-        return self._slow is not None  # True: the answer on its way is still sent
-
-    def pause_writing(self) -> None:
-        """The client does not read its answers: ours rest until it does."""
-        self._is_full = True
-        self._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        self._is_full = False
-        if self._slow is None:
-            self._transport.resume_reading()
-            self._answer_all()
-
-    # ---
-
-    def _answer_all(self) -> None:
-        while self._unread and not (self._slow or self._is_full or self._transport.is_closing()):
+        while self._unread and self.may_speak:
             head, end, rest = self._unread.partition(b"\r\n\r\n")
             if len(head) > MAX_HEAD_BYTES:
                 self._last_word("431 Request Header Fields Too Large")
@@ -246,39 +195,42 @@ class _Connection(asyncio.BufferedProtocol):
             except BadRequest as error:
                 self._last_word(str(error))
                 return
-            answer = self._endpoint.answer(request, self._peer)
-            if isinstance(answer, Answer):
-                self._send(answer, request)
-            else:
-                self._transport.pause_reading()
-                self._slow = self._loop.create_task(self._answer_later(answer, request))
+            if request.path != CERT_PATH or self._is_admitted():
+                self._answer(request)
+
+    def gone(self) -> None:
+        """Nobody waits for the answer any more."""
+        if self._slow is not None:
+            self._slow.cancel()
+
+    def _is_admitted(self) -> bool:
+        if self.door.admit(self):
+            return True
+        self._last_word("503 Service Unavailable")
+        return False
+
+    def _answer(self, request: Request) -> None:
+        answer = self._endpoint.answer(request, self._peer)
+        if isinstance(answer, Answer):
+            self._send(answer, request)
+        else:
+            self.is_waiting = True
+            self._slow = self.door.loop.create_task(self._answer_later(answer, request))
 
     async def _answer_later(self, answer: Coroutine[None, None, Answer], request: Request) -> None:
         try:
             self._send(await answer, request)
         except BaseException:  # a fault of ours: the client is not left waiting, asyncio logs it
-            self._transport.abort()
+            self.abort()
             raise
         self._slow = None
-        if not self._is_full:
-            self._transport.resume_reading()
-            self._answer_all()
-        if self._is_ended and self._slow is None:
-            self._transport.close()
+        self.resume()
 
     def _send(self, answer: Answer, request: Request) -> None:
-        self._answered_at = self._loop.time()
-        self._transport.write(answer.encode(request.method, request.keep_alive))
+        self.send(answer.encode(request.method, request.keep_alive))
         if not request.keep_alive:
-            self._transport.close()
+            self.close()
 
     def _last_word(self, status: str) -> None:
-        self._transport.write(Answer(status).encode(b"GET", keep_alive=False))
-        self._transport.close()
-
-    def _look_idle(self) -> None:
-        rest = self._answered_at + IDLE_SECONDS - self._loop.time()
-        if rest > 0 or self._slow is not None:
-            self._idle = self._loop.call_later(max(rest, 1.0), self._look_idle)
-        else:
-            self._transport.abort()
+        self.send(Answer(status).encode(b"GET", keep_alive=False))
+        self.close()

@@ -70,7 +70,13 @@ def run_reader(words: Sequence[str], companion: Companion | None = None) -> int:
             "nothing is said about whom to serve",
             hint="give --http, --envoy, --mirror, --mirror-pfx or --challenges; see --help",
         )
-    return asyncio.run(_Reader(words, settings, companion).run())
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
+        return runner.run(_Reader(words, settings, companion).run())
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """A loop that tells when a socket can be read: Windows' usual one does not."""
+    return asyncio.SelectorEventLoop() if sys.platform == "win32" else asyncio.new_event_loop()
 
 
 def open_resolver(settings: ReaderSettings, on_refused: Told = lambda file, why: None) -> Resolver:
