@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,10 +21,10 @@ from tests.support.apache import Apache
 from tests.support.caddy import Caddy
 from tests.support.envoy import Envoy
 from tests.support.haproxy import Haproxy
-from tests.support.nginx import LuaNginx, PlainNginx
+from tests.support.nginx import CachedNginx, LuaNginx, PlainNginx
 from tests.support.reader import PASSWORD, ReaderProcess
 from tests.support.rig import Rig
-from tests.support.server_process import Process, tool
+from tests.support.server_process import Process
 from tests.support.tls_probe import wait_until
 from tests.support.traefik import Traefik
 
@@ -101,6 +99,16 @@ class Kind:
 KINDS = (
     Kind("nginx, Lua", LuaNginx, static_servers.nginx, False, 1.05, 1.25, 50.0),
     Kind("nginx, variable", PlainNginx, static_servers.nginx, True, publish_goal_ms=10.0),
+    Kind(
+        "nginx, ssl_certificate_cache",
+        CachedNginx,
+        static_servers.nginx,
+        True,
+        None,
+        None,
+        2000.0,
+        True,
+    ),
     Kind("HAProxy, pushed", Haproxy, static_servers.haproxy, True),
     Kind("Apache", Apache, static_servers.apache, True, slow_to_change=True),
     Kind("Traefik", Traefik, static_servers.traefik, True, slow_to_change=True),
@@ -164,15 +172,6 @@ def on_demand(kind: Kind, work: Path, shelf: Path) -> Iterator[Running]:
         first_handshake(running, rig.host(0))
         running.start_s = time.perf_counter() - began
         yield running
-
-
-def nginx_version() -> tuple[int, ...]:
-    """Of the nginx that is installed; () without one."""
-    if not tool("nginx"):
-        return ()
-    done = subprocess.run([tool("nginx"), "-v"], capture_output=True, text=True, check=False)
-    found = re.search(r"nginx/([0-9.]+)", done.stderr)
-    return tuple(map(int, found[1].split("."))) if found else ()
 
 
 @contextmanager

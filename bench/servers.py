@@ -68,16 +68,6 @@ def main() -> None:
             if not options.only:
                 bench.measure(kind)
             print(flush=True)
-    print("nginx, ssl_certificate_cache: " + cache_row())
-
-
-def cache_row() -> str:
-    """Why there is no such row here."""
-    version = running.nginx_version()
-    if version < (1, 27, 4):
-        shown = ".".join(map(str, version))
-        return f"unmeasured, this nginx is {shown} and the directive came with 1.27.4"
-    return "unmeasured, no row was written for it yet"
 
 
 class Bench:

@@ -13,7 +13,7 @@ from tests.support.apache import Apache
 from tests.support.caddy import Caddy
 from tests.support.envoy import Envoy
 from tests.support.haproxy import Haproxy
-from tests.support.nginx import LuaNginx, PlainNginx
+from tests.support.nginx import CachedNginx, LuaNginx, PlainNginx
 from tests.support.reader import ReaderProcess, ShelfFolder
 from tests.support.rig import Rig
 from tests.support.tls_probe import Load, connect, served, served_raw, wait_served, wait_until
@@ -21,7 +21,7 @@ from tests.support.traefik import Traefik
 
 pytestmark = pytest.mark.slow
 
-RIGS = [PlainNginx, LuaNginx, Haproxy, Caddy, Envoy, Traefik, Apache]
+RIGS = [PlainNginx, CachedNginx, LuaNginx, Haproxy, Caddy, Envoy, Traefik, Apache]
 NAMES = ("www.one.test", "two.test", "*.wild.test", "bücher.test", "rsa.one.test")
 ON_THE_WIRE = {"*.wild.test": "host.wild.test", "bücher.test": "xn--bcher-kva.test"}
 

@@ -20,6 +20,15 @@ def modules() -> Path:
     return Path(found[1]) if found else Path("/nonexistent")
 
 
+def version() -> tuple[int, ...]:
+    """Of the nginx that is installed; () without one."""
+    if not tool("nginx"):
+        return ()
+    done = subprocess.run([tool("nginx"), "-v"], capture_output=True, text=True, check=False)
+    found = re.search(r"nginx/([0-9.]+)", done.stderr)
+    return tuple(map(int, found[1].split("."))) if found else ()
+
+
 class PlainNginx(Rig):
     kind = "nginx"
     new_wildcard_needs_restart = True
@@ -56,6 +65,20 @@ class PlainNginx(Rig):
     def output(self) -> str:
         log = self.work / "error.log"
         return super().output() + (log.read_text()[-4000:] if log.exists() else "")
+
+
+class CachedNginx(PlainNginx):
+    """The same with the line that nginx 1.27.4 and later can have."""
+
+    kind = "nginx-cache"
+    reads_the_key_apart = False
+
+    @staticmethod
+    def missing() -> str:
+        return "" if version() >= (1, 27, 4) else "nginx 1.27.4 or later"
+
+    def text(self, setup: Setup) -> str:
+        return nginx.plain(setup).replace("# ssl_certificate_cache", "ssl_certificate_cache")
 
 
 class LuaNginx(PlainNginx):
