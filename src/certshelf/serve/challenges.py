@@ -36,7 +36,7 @@ class ChallengeEndpoint:
             )
         self._thumbprint = thumbprint
         self._server: asyncio.Server | None = None
-        self._open: set[_Connection] = set()
+        self._open: dict[_Connection, None] = {}
 
     async def listen(self, host: str, port: int) -> int:
         """Listen; the port (useful when 0 was asked for). ConfigError when it is taken."""
@@ -58,7 +58,7 @@ class ChallengeEndpoint:
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, thumbprint: str, among: set[_Connection]) -> None:
+    def __init__(self, thumbprint: str, among: dict[_Connection, None]) -> None:
         self._thumbprint = thumbprint
         self._among = among
         self._head = b""
@@ -71,12 +71,14 @@ class _Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._timer = asyncio.get_running_loop().call_later(_PATIENCE_S, self.abort)
         if len(self._among) >= _MAX_CONNECTIONS:
-            self.abort()
-        self._among.add(self)
+            oldest = next(iter(self._among))  # whoever is here longest asks nothing
+            del self._among[oldest]
+            oldest.abort()
+        self._among[self] = None
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._timer.cancel()
-        self._among.discard(self)
+        self._among.pop(self, None)
 
     def data_received(self, data: bytes) -> None:
         if self._transport.is_closing():

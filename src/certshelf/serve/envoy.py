@@ -228,13 +228,15 @@ class _Connection(asyncio.BufferedProtocol):
         """Send each stream's answer, and what changed meanwhile once it took all before."""
         pending = False
         for number, stream in tuple(self._streams.items()):
-            if stream.is_behind and not (self._is_full or self._grpc.is_blocked(number)):
+            pending = pending or bool(stream.subscriber.pending)
+            if self._is_full or self._grpc.is_blocked(number):
+                continue  # what it asks for meanwhile is a list of names, not of their secrets
+            if stream.is_behind:
                 stream.answer.add(stream.waited())
             if stream.answer:
                 answer, stream.answer = stream.answer, Answer()
                 for message in self._server.messages(answer, stream, self._peer):
                     self._grpc.send(number, message)
-            pending = pending or bool(stream.subscriber.pending)
         out = self._grpc.take()
         if out:
             self._transport.write(out)

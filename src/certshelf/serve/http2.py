@@ -14,8 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024  # a reconnected Envoy lists every name that it holds
-MAX_STREAMS = 1024
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+"""A reconnected Envoy lists every name that it holds. All streams of a connection together hold no
+more."""
+MAX_STREAMS = 100
+"""Envoy needs one; RFC 9113 section 6.5.2 advises against fewer than 100."""
 _MAX_HEAD_BYTES = 65536
 _MAX_FRAME = 16384
 _WINDOW = 1 << 20
@@ -70,6 +73,8 @@ class GrpcConnection:
         self._on_message = on_message
         self._on_end = on_end
         self._streams: dict[int, _Stream] = {}
+        self._blocked: dict[int, _Stream] = {}
+        self._held = 0
         self._newest = 0
         self._has_preface = False
         self._unread = b""
@@ -117,8 +122,7 @@ class GrpcConnection:
 
     def is_blocked(self, number: int) -> bool:
         """Whether the peer has not taken all that was sent on a stream."""
-        stream = self._streams.get(number)
-        return stream is not None and bool(stream.outbox)
+        return number in self._blocked
 
     def take(self) -> bytes:
         """What is to be sent now."""
@@ -193,6 +197,9 @@ class GrpcConnection:
             if padding >= len(payload):
                 raise Http2Error(_PROTOCOL_ERROR, "more padding than data")
             payload = payload[1 : len(payload) - padding]
+        self._held += len(payload)
+        if self._held > MAX_MESSAGE_BYTES + _MAX_FRAME:
+            raise Http2Error(_ENHANCE_YOUR_CALM, "messages that do not end")
         stream.inbox += payload
         self._messages(number, stream)
         if flags & _END_STREAM:
@@ -208,6 +215,7 @@ class GrpcConnection:
                 return
             message = bytes(inbox[5 : 5 + length])
             del inbox[: 5 + length]
+            self._held -= 5 + length
             self._on_message(number, message)
 
     def _confirm(self, number: int, eaten: int) -> int:
@@ -220,17 +228,20 @@ class GrpcConnection:
     def _settings(self, payload: bytes) -> None:
         if len(payload) % 6:
             raise Http2Error(_FRAME_SIZE_ERROR, "settings are 6 bytes each")
-        for key, value in struct.iter_unpack(">HI", payload):
-            if key == _SET_INITIAL_WINDOW:
-                if value > _MOST_WINDOW:
-                    raise Http2Error(_FLOW_CONTROL_ERROR, "a window is too large")
-                for stream in self._streams.values():
-                    stream.window += value - self._stream_window
-                    if stream.window > _MOST_WINDOW:
-                        raise Http2Error(_FLOW_CONTROL_ERROR, "a window is too large")
-                self._stream_window = value
+        windows = [v for key, v in struct.iter_unpack(">HI", payload) if key == _SET_INITIAL_WINDOW]
+        if windows:
+            self._first_window(windows[-1])  # one walk, however often a frame says it
         self._out.append(_frame(_SETTINGS, _ACK, 0, b""))
-        self._flush_all()
+
+    def _first_window(self, window: int) -> None:
+        if window > _MOST_WINDOW:
+            raise Http2Error(_FLOW_CONTROL_ERROR, "a window is too large")
+        for stream in self._streams.values():
+            stream.window += window - self._stream_window
+            if stream.window > _MOST_WINDOW:
+                raise Http2Error(_FLOW_CONTROL_ERROR, "a window is too large")
+        self._stream_window = window
+        self._flush_blocked()
 
     def _more_window(self, number: int, payload: bytes) -> None:
         if len(payload) != 4:
@@ -243,10 +254,15 @@ class GrpcConnection:
             stream.window += more
         if self._window > _MOST_WINDOW or (stream is not None and stream.window > _MOST_WINDOW):
             raise Http2Error(_FLOW_CONTROL_ERROR, "a window is too large")
-        self._flush_all()
+        if number == 0:
+            self._flush_blocked()
+        elif stream is not None:
+            self._flush(number, stream)
 
-    def _flush_all(self) -> None:
-        for number, stream in self._streams.items():
+    def _flush_blocked(self) -> None:
+        for number, stream in tuple(self._blocked.items()):
+            if self._window <= 0:
+                return
             self._flush(number, stream)
 
     def _flush(self, number: int, stream: _Stream) -> None:
@@ -254,6 +270,7 @@ class GrpcConnection:
         while outbox:
             room = min(self._window, stream.window)
             if room <= 0:
+                self._blocked[number] = stream
                 return
             part = outbox.popleft()
             if len(part) > room:
@@ -262,6 +279,7 @@ class GrpcConnection:
             self._window -= len(part)
             stream.window -= len(part)
             self._out.append(_frame(_DATA, 0, number, part))
+        self._blocked.pop(number, None)
 
     def _finish(self, number: int) -> None:
         """The client has said all: so have we."""
@@ -270,7 +288,10 @@ class GrpcConnection:
             self._end(number)
 
     def _end(self, number: int) -> None:
-        if self._streams.pop(number, None) is not None:
+        stream = self._streams.pop(number, None)
+        if stream is not None:
+            self._held -= len(stream.inbox)
+            self._blocked.pop(number, None)
             self._on_end(number)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from certshelf.errors import ConfigError
+from certshelf.serve import challenges
 from certshelf.serve.challenges import ChallengeEndpoint, answer
 from certshelf.serve.reader_settings import read_settings
 
@@ -93,6 +95,21 @@ def test_a_head_without_end_is_cut_off() -> None:
         except ConnectionError:
             said = b""
         assert said == b""
+
+    served(story)
+
+
+def test_whoever_asks_nothing_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(challenges, "_MAX_CONNECTIONS", 2)
+
+    async def story(port: int) -> None:
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        request = f"GET {PATH}{TOKEN} HTTP/1.1\r\nHost: a.test\r\n\r\n".encode()
+        assert b" 200 " in await ask(port, request)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(silent[0][0].read(), 20) == b""
+        for _, writer in silent:
+            writer.close()
 
     served(story)
 

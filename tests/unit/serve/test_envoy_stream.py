@@ -17,9 +17,9 @@ from tests.support.small_ca import SmallCa
 from tests.support.source import FakeSource
 
 from certshelf.clock import SYSTEM
-from certshelf.serve import sds_wire
+from certshelf.serve import http2, sds_wire
 from certshelf.serve.envoy import SecretServer
-from certshelf.serve.http2 import PREFACE, GrpcConnection, Http2Error
+from certshelf.serve.http2 import MAX_STREAMS, PREFACE, GrpcConnection, Http2Error
 from certshelf.serve.log import ReaderLog
 from certshelf.serve.pems import Pem, PemCache
 
@@ -294,3 +294,76 @@ def test_a_message_waits_for_the_window_of_the_peer() -> None:
     connection.receive(frame(8, 0, 1, struct.pack(">I", 100)))
     assert connection.take() == frame(0, 0, 1, b"56789")
     assert not connection.is_blocked(1)
+
+
+def silent() -> GrpcConnection:
+    return GrpcConnection(lambda number, message: None, lambda number: None)
+
+
+def test_a_stream_too_many_is_refused_and_the_others_go_on() -> None:
+    connection = silent()
+    connection.receive(PREFACE)
+    for number in range(MAX_STREAMS):
+        connection.receive(frame(1, 4, 2 * number + 1))
+    connection.take()
+    one_more = 2 * MAX_STREAMS + 1
+    connection.receive(frame(1, 4, one_more))
+    assert connection.take() == frame(3, 0, one_more, struct.pack(">I", 7))
+    connection.send(1, b"still here")
+    assert connection.take().endswith(b"still here")
+
+
+def test_all_streams_together_hold_no_more_than_one_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http2, "MAX_MESSAGE_BYTES", 100_000)
+    connection = silent()
+    connection.receive(PREFACE)
+    begun, part = struct.pack(">BI", 0, 90_000), b"x" * 16_000
+    with pytest.raises(Http2Error, match="do not end"):
+        for number in range(1, 101, 2):
+            connection.receive(frame(1, 4, number) + frame(0, 0, number, begun + part))
+    assert number == 15
+    connection = silent()
+    connection.receive(PREFACE)
+    whole = struct.pack(">BI", 0, len(part)) + part
+    for number in range(1, 101, 2):  # what was read is not held, nor what was broken off
+        connection.receive(frame(1, 4, number) + frame(0, 0, number, whole[:9000]))
+        if number % 4 == 1:
+            connection.receive(frame(0, 0, number, whole[9000:]))
+        connection.receive(frame(3, 0, number, bytes(4)))
+
+
+def test_many_settings_in_a_frame_are_one_change() -> None:
+    connection = silent()
+    connection.receive(PREFACE + OPEN)
+    connection.take()
+    windows = [(1 << 31) - 1, 5, 0] * 900 + [8]
+    connection.receive(frame(4, 0, 0, b"".join(struct.pack(">HI", 4, w) for w in windows)))
+    connection.send(1, b"0123456789")
+    sent = frame(4, 1, 0) + frame(0, 0, 1, b"\x00\x00\x00\x00\x0a012")
+    assert connection.take() == sent
+    connection.receive(frame(8, 0, 0, struct.pack(">I", 1)) + frame(8, 0, 3, bytes(4)))
+    assert connection.take() == b""
+    connection.receive(frame(4, 0, 0, struct.pack(">HI", 4, 15)))
+    assert connection.take() == frame(0, 0, 1, b"3456789") + frame(4, 1, 0)
+
+
+def test_who_asks_and_never_takes_an_answer_is_owed_one(tmp_path: Path) -> None:
+    source, log = FakeSource(), io.StringIO()
+    source.put("www.one.test", BUNDLE)
+    asked = ask("www.one.test").SerializeToString()
+    message = frame(0, 0, 1, struct.pack(">BI", 0, len(asked)) + asked)
+
+    async def run() -> None:
+        async with served(source, tmp_path, log) as path:
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            writer.write(PREFACE + frame(4, 0, 0, struct.pack(">HI", 4, 0)) + OPEN)
+            writer.write(message * 3000 + frame(6, 0, 0, b"all said"))
+            while b"all said" not in await asyncio.wait_for(reader.read(65536), 30):
+                pass
+            writer.close()
+
+    asyncio.run(run())
+    given = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert sum(1 + line.get("suppressed", 0) for line in given) == 1

@@ -101,6 +101,7 @@ local function ask(name)
   end
   if length > MAX_PEM then sock:close() return nil end
   local body = length > 0 and sock:receive(length)
+  if length > 0 and not body then sock:close() return nil end
   sock:setkeepalive(60000, 16)
   local code = status:match("^HTTP/1%.1 (%d+)")
   if code == "200" and body then return "200", body end
